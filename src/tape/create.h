@@ -1,0 +1,28 @@
+/* create.h: a tape as a file: its lock, its making, its opening for writing. Internal to tape/.
+ *
+ * The lock is a file beside the tape ("login.tape-lock"), held by flock and gone when the tape is closed. It cannot be a lock on the
+ * tape itself: closing any descriptor of a file drops this process's POSIX locks on it, SQLite's too. */
+#ifndef RINGTAPE_TAPE_CREATE_H
+#define RINGTAPE_TAPE_CREATE_H
+
+#include "tape/db.h"
+
+struct tape_lock {
+    int fd;      /* -1: not held */
+    char *path;
+};
+#define TAPE_LOCK_INIT ((struct tape_lock){-1, NULL})
+
+/* Fails with ERR_EXISTS (another process records into this tape), ERR_PERMISSION, ERR_NOT_FOUND (no such folder), ERR_IO, ERR_NOMEM. */
+MUST_USE enum err tape_lock_take(struct tape_lock *lock, const char *path, struct buf *problem);
+/* Harmless when not held. */
+void tape_lock_drop(struct tape_lock *lock);
+
+enum tape_mode { TAPE_NEW, TAPE_APPEND, TAPE_REPLACE };
+
+/* A database of our schema at `path`, mode 0600, open for writing, in WAL mode. A new one is made under another name and gets its own
+ * when it is whole; what exists is not touched by a failure. page_bytes: 0 is the default. Fails with ERR_EXISTS,
+ * ERR_PERMISSION, ERR_NOT_FOUND, ERR_NOT_TAPE, ERR_TAPE_NEWER, ERR_CORRUPT, ERR_DISK_FULL, ERR_DB, ERR_IO, ERR_NOMEM; *problem says why. */
+MUST_USE enum err tape_file_open(sqlite3 **out, const char *path, enum tape_mode mode, unsigned page_bytes, struct buf *problem);
+
+#endif

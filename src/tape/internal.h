@@ -1,0 +1,29 @@
+/* internal.h: the open tape, as tape.c, rows.c and body.c share it. Internal to tape/. */
+#ifndef RINGTAPE_TAPE_INTERNAL_H
+#define RINGTAPE_TAPE_INTERNAL_H
+
+#include "tape/db.h"
+
+enum { TAPE_SPARES = 4 };
+
+struct tape {
+    sqlite3 *db;
+    char *path;
+    struct buf problem;
+    sqlite3_stmt *connection, *connection_next, *session_next; /* prepared at first use */
+    struct buf chain;
+    struct tape_cursor *one;          /* kept for the next look-up of one flow; NULL: in use, or none yet */
+    struct tape_body *spares[TAPE_SPARES];
+};
+
+/* Translates the failure of a call on this tape, and keeps a sentence. ERR_OK for SQLITE_ROW and SQLITE_DONE. */
+enum err tape_failed(struct tape *tape, int rc);
+/* For rows that make no sense. Gives ERR_CORRUPT. */
+enum err tape_corrupt(struct tape *tape, const char *what);
+MUST_USE enum err tape_prepare(struct tape *tape, const char *sql, sqlite3_stmt **stmt);
+
+/* Frees the spares. */
+void tape_body_free(struct tape_body *body);
+void tape_cursor_free(struct tape_cursor *cursor);
+
+#endif
