@@ -11,6 +11,10 @@
     X(LIMIT_RECV_BUFFER_BYTES, 16384, "bytes of one receive buffer")                                        \
     X(LIMIT_SEND_HIGH, 262144, "bytes queued to one socket above which its source is paused")              \
     X(LIMIT_SEND_LOW, 65536, "bytes queued to one socket below which its source goes on")                   \
+    X(LIMIT_SEND_BLOCK_BYTES, 17408, "bytes of one block of a send queue: a receive buffer and its TLS framing fit")   \
+    X(LIMIT_SEND_BLOCKS_SPARE, 128, "unused send blocks kept by one loop")                                  \
+    X(LIMIT_ACCEPT_RETRY_MS, 100, "delay before accepting is tried again when descriptors have run out")    \
+    X(LIMIT_DIAL_ADDRESSES, 16, "addresses of one name that are tried")                                     \
     X(LIMIT_CONNECTIONS, 16384, "client connections of one process")                                        \
     X(LIMIT_FD_RESERVE, 64, "descriptors kept back for files and the resolver")                             \
     X(LIMIT_POOL_PER_ORIGIN, 128, "idle upstream connections kept for one origin and worker")               \
@@ -18,11 +22,11 @@
     X(LIMIT_POOL_IDLE_MS, 30000, "how long an idle upstream connection is kept")                            \
     X(LIMIT_CLIENT_IDLE_MS, 300000, "how long a client connection may be idle between requests")            \
     X(LIMIT_HEAD_MS, 30000, "how long a client may take for one request head or TLS handshake")             \
-    X(LIMIT_STALL_MS, 120000, "how long a flow may stand still before it ends with an error")               \
+    X(LIMIT_STALL_MS, 600000, "how long a flow may stand still before it ends with an error")               \
     X(LIMIT_CONNECT_MS, 15000, "resolving and connecting to an origin, all addresses together")             \
     X(LIMIT_CONNECT_STAGGER_MS, 250, "delay between connection attempts (RFC 8305, section 5)")             \
     X(LIMIT_TLS_HANDSHAKE_MS, 15000, "TLS handshake with an origin")                                        \
-    X(LIMIT_SNIFF_MS, 300, "how long a silent client after CONNECT is waited for before bytes are tunnelled") \
+    X(LIMIT_SNIFF_MS, 2000, "how long a silent client after CONNECT is waited for before bytes are tunnelled") \
     X(LIMIT_SHUTDOWN_MS, 3000, "finishing what is in flight after SIGINT or SIGTERM")                       \
     X(LIMIT_RESOLVER_THREADS, 2, "threads that run getaddrinfo")                                            \
     X(LIMIT_RESOLVER_CACHE_MS, 10000, "how long a resolved address is kept")                                \

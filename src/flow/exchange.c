@@ -99,9 +99,11 @@ static void exchange_to_origin(struct exchange *x, const struct event *event)
         return;
     if (event->part == PART_BODY)
         x->request_bytes += event->data.n;
+    /* Once upgraded, the client's FIN is a second end: for the origin only. */
+    if (!(event->part == PART_END && x->request_ended))
+        exchange_tell_request(x, event);
     if (event->part == PART_END || event->part == PART_ERROR)
         x->request_ended = true;
-    exchange_tell_request(x, event);
     if (event->part == PART_HEAD) {
         x->origin_open = true;
         origin->ops->open(origin, x);
@@ -182,6 +184,20 @@ void exchange_set_server(struct exchange *x, struct connection *server, bool reu
 void exchange_set_kind(struct exchange *x, enum flow_kind kind)
 {
     x->kind = kind;
+}
+
+void exchange_record_failure(const struct exchange *x, const struct head *request, enum err why, const char *reason)
+{
+    const struct pipeline *p = x->pipeline;
+    struct event head = {.part = PART_HEAD, .at_ns = x->started_ns, .head = request, .no_body = true};
+    struct event error = {.part = PART_ERROR, .at_ns = clock_mono_ns(), .error = why, .reason = reason};
+    assert(!x->tapped && !x->origin_open);
+    for (size_t i = 0; i < p->taps_n; i++) {
+        p->taps[i]->ops->begin(p->taps[i], x);
+        p->taps[i]->ops->request(p->taps[i], x, &head);
+        p->taps[i]->ops->response(p->taps[i], x, &error);
+        p->taps[i]->ops->end(p->taps[i], x);
+    }
 }
 
 const char *flow_kind_word(enum flow_kind kind)

@@ -38,6 +38,7 @@ struct event {
     enum part part;
     uint64_t at_ns;                   /* monotonic */
     const struct head *head;          /* PART_HEAD, PART_INFORMATIONAL */
+    bool no_body;                     /* PART_HEAD: neither body nor trailers follow */
     struct span data;                 /* PART_BODY */
     const struct headers *trailers;   /* PART_TRAILERS */
     enum err error;                   /* PART_ERROR */
@@ -105,6 +106,9 @@ struct exchange {
     uint64_t sent_ns;                 /* when the request head was handed to the server connection; 0: not yet */
     const struct origin_facts *facts; /* what the probe of this tunnel said; borrowed from the client leg; NULL: none */
     const char *intercepted_sni;      /* the name in the client's TLS, "" plain; borrowed from the client leg */
+    struct span tunnel_host;          /* where CONNECT asked to go, when inside one; borrowed from the client leg; empty: the URL says */
+    unsigned tunnel_port;
+    bool tunnel_tls;                  /* FLOW_TUNNEL: the client's TLS was taken off; towards the origin it is put on again */
     uint64_t request_bytes, response_bytes;     /* body bytes after transfer-decoding, so far */
     uint64_t request_wire_bytes, response_wire_bytes; /* heads and framing included, where known; kept by the legs */
 
@@ -147,6 +151,9 @@ void exchange_set_server(struct exchange *x, struct connection *server, bool reu
 
 /* An upgrade was accepted: bytes from now on. */
 void exchange_set_kind(struct exchange *x, enum flow_kind kind);
+
+/* Tells the taps of an exchange that failed before any origin was asked (a client that refused our certificate). */
+void exchange_record_failure(const struct exchange *x, const struct head *request, enum err why, const char *reason);
 
 const char *flow_kind_word(enum flow_kind kind);
 

@@ -16,6 +16,7 @@ struct origin_facts {
 struct probe {
     struct span host;     /* borrowed until done */
     unsigned port;
+    struct span sni;      /* the name in the client's hello; empty: none */
     struct span alpn;     /* the client's offer, a name list as on the wire; may be empty */
     struct origin_facts *facts;               /* filled in; the client leg's */
     void (*done)(struct probe *probe);        /* once, from the loop, never inside probe() */
