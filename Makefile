@@ -185,6 +185,23 @@ fuzz:
 	$(MAKE) CC=clang SANITIZE=address,undefined OUT=build/fuzz FUZZ_CFLAGS=-fsanitize=fuzzer-no-link fuzzers
 fuzzers: $(FUZZERS)
 
+# clang-tidy over src/ and tools/; a file is looked at again when it or one of its headers has changed.
+LINTED := $(patsubst %.c,build/tidy/%.ok,$(filter-out build/%,$(foreach g,$(GROUPS_ALL),$(sources_$(g)))) \
+	$(wildcard tools/ringtape.c))
+TIDY_CFLAGS = -std=c17 $(WARNINGS) $(DEFINES) $(INCLUDES)
+build/tidy/%.ok: %.c $(OUT)/obj/%.o .clang-tidy
+	@mkdir -p $(@D)
+	$(call quiet,TIDY,$<)clang-tidy --quiet $< -- $(filter-out -Werror,$(TIDY_CFLAGS)) 2>$@.log >$@.out || \
+		{ cat $@.out; grep -v ' warnings* generated' $@.log; exit 1; }
+	@touch $@
+
+.PHONY: lint format
+lint: $(LINTED)
+
+# Lays out the sources, all or FILES="…".
+format:
+	clang-format -i $(or $(FILES),$(shell git ls-files '*.c' '*.h'))
+
 # The quick part, for daily work: installs nothing, takes less than two minutes.
 .PHONY: test
 test: all tests
@@ -237,6 +254,7 @@ help:
 	@echo 'make test       the quick tests'
 	@echo 'make deps       install what the build needs'
 	@echo 'make bench      measure'
+	@echo 'make lint       clang-tidy; make format [FILES=…]: clang-format'
 	@echo 'make fuzz       build the fuzz targets (clang)'
 	@echo 'make install    PREFIX=/usr/local, DESTDIR='
 	@echo 'make clean      keeps build/deps; distclean does not'
