@@ -124,10 +124,10 @@ bool der_take(struct span *in, struct der_value *out)
     }
     if (n > s.n - head)
         return false;
+    *in = span_from(s, head + n); /* first: `in` may be the content of *out */
     out->tag = s.p[0];
     out->content = span_of(s.p + head, n);
     out->whole = span_first(s, head + n);
-    *in = span_from(s, head + n);
     return true;
 }
 
