@@ -95,7 +95,9 @@ static enum err writer_fail(struct tape_writer *w, enum err e)
 {
     if (e && !w->failed) {
         w->failed = e;
-        db_say(&w->problem, w->path, err_text(e), e == ERR_NOMEM ? NULL : w->db);
+        db_say(&w->problem, w->path, err_text(e), e == ERR_NOMEM || e == ERR_DISK_FULL ? NULL : w->db);
+        if (!buf_cstr(&w->problem))
+            buf_clear(&w->problem);
     }
     return e;
 }
@@ -701,6 +703,22 @@ static void leave_one_file(struct tape_writer *w)
     else if (db_prepare(w->db, "PRAGMA journal_mode=DELETE", &s) == ERR_OK)
         (void)sqlite3_step(s);
     (void)sqlite3_finalize(s);
+}
+
+const char *tape_writer_problem(const struct tape_writer *w, enum err otherwise)
+{
+    return w->problem.n ? (const char *)buf_span(&w->problem).p : err_text(otherwise);
+}
+
+void tape_writer_abandon(struct tape_writer **w)
+{
+    struct tape_writer *it = *w;
+    *w = NULL;
+    if (!it)
+        return;
+    if (!sqlite3_get_autocommit(it->db))
+        (void)sqlite3_exec(it->db, "ROLLBACK", NULL, NULL, NULL);
+    writer_free(it);
 }
 
 enum err tape_writer_close(struct tape_writer **w, struct buf *problem)

@@ -25,6 +25,11 @@ MUST_USE enum err tape_writer_open(struct tape_writer **out, const struct tape_w
  * sentence: ERR_DISK_FULL, ERR_DB, ERR_IO, ERR_CORRUPT, ERR_NOMEM. */
 MUST_USE enum err tape_writer_close(struct tape_writer **w, struct buf *problem);
 
+/* Closes without ending the session, as a crash would, but with what was committed. Clears *w (may be NULL). */
+void tape_writer_abandon(struct tape_writer **w);
+/* For people: what its first failure was; `otherwise` when it had none. Borrowed. */
+const char *tape_writer_problem(const struct tape_writer *w, enum err otherwise);
+
 /* What to add to the numbers of this process to get ids that the tape does not have yet. */
 int64_t tape_writer_flow_base(const struct tape_writer *w);
 int64_t tape_writer_connection_base(const struct tape_writer *w);

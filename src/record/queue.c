@@ -1,0 +1,221 @@
+/* queue.c: one mutex, two conditions, two lists. It is taken once in 64 KB or once a loop turn, so it is never contended for long.
+ *
+ * Invariants: made <= limit; every block is in `head`, in `spare`, or with one thread; `bytes` is what `head` and the writer hold. The
+ * writer is woken when it sleeps with nothing to do and when enough has gathered, not for every turn of every worker: it wakes by itself
+ * `gather_ns` after the first. */
+#include "record/queue.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <assert.h>
+#include <pthread.h>
+
+enum { ENOUGH_BYTES = 1 << 20 };
+
+struct queue {
+    pthread_mutex_t lock;
+    pthread_cond_t filled, space;
+    struct block *head, *tail, *spare;
+    size_t made, limit;
+    uint64_t bytes, first_ns, stalls;
+    unsigned waiting;   /* workers */
+    bool idle;          /* the writer sleeps and nothing waits */
+    bool stopped;
+};
+
+static struct block *block_new(void)
+{
+    struct block *b = mem_new(1, sizeof *b);
+    return b;
+}
+
+enum err queue_create(struct queue **out, unsigned workers, uint64_t bytes_max)
+{
+    struct queue *q = mem_new(1, sizeof *q);
+    pthread_condattr_t attributes;
+    *out = q;
+    if (!q)
+        return ERR_NOMEM;
+    (void)pthread_mutex_init(&q->lock, NULL);
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&q->filled, &attributes);
+    (void)pthread_cond_init(&q->space, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    /* One for each worker, one in the queue, one with the writer: with fewer everybody could wait for everybody. */
+    q->limit = (size_t)(bytes_max / sizeof(struct block));
+    if (q->limit < workers + 2u)
+        q->limit = workers + 2u;
+    for (unsigned i = 0; i < workers + 2u; i++) {
+        struct block *b = block_new();
+        if (!b) {
+            queue_destroy(out);
+            return ERR_NOMEM;
+        }
+        b->next = q->spare;
+        q->spare = b;
+        q->made++;
+    }
+    return ERR_OK;
+}
+
+static void blocks_free(struct block *b)
+{
+    while (b) {
+        struct block *next = b->next;
+        mem_free(b);
+        b = next;
+    }
+}
+
+void queue_destroy(struct queue **q)
+{
+    struct queue *it = *q;
+    *q = NULL;
+    if (!it)
+        return;
+    blocks_free(it->head);
+    blocks_free(it->spare);
+    (void)pthread_mutex_destroy(&it->lock);
+    (void)pthread_cond_destroy(&it->filled);
+    (void)pthread_cond_destroy(&it->space);
+    mem_free(it);
+}
+
+/* Locked. Waits for one if it must. */
+static struct block *queue_empty_block(struct queue *q)
+{
+    bool stalled = false;
+    for (;;) {
+        struct block *b = q->spare;
+        if (b)
+            q->spare = b->next;
+        else if (q->made < q->limit && (b = block_new()) != NULL)
+            q->made++;
+        if (b) {
+            b->next = NULL;
+            b->n = 0;
+            return b;
+        }
+        q->stalls += !stalled;
+        stalled = true;
+        q->waiting++;
+        (void)pthread_cond_signal(&q->filled);
+        (void)pthread_cond_wait(&q->space, &q->lock);
+        q->waiting--;
+    }
+}
+
+struct block *queue_first_block(struct queue *q)
+{
+    (void)pthread_mutex_lock(&q->lock);
+    struct block *b = queue_empty_block(q);
+    (void)pthread_mutex_unlock(&q->lock);
+    return b;
+}
+
+/* Locked. */
+static void queue_wake(struct queue *q)
+{
+    if (q->idle || q->bytes >= ENOUGH_BYTES) {
+        q->idle = false;
+        (void)pthread_cond_signal(&q->filled);
+    }
+}
+
+/* Locked. */
+static void queue_append(struct queue *q, struct block *b)
+{
+    if (q->head)
+        q->tail->next = b;
+    else {
+        q->head = b;
+        q->first_ns = clock_mono_ns();
+    }
+    q->tail = b;
+    b->next = NULL;
+    q->bytes += b->n;
+    queue_wake(q);
+}
+
+struct block *queue_hand_over(struct queue *q, struct block *full)
+{
+    (void)pthread_mutex_lock(&q->lock);
+    queue_append(q, full);
+    struct block *b = queue_empty_block(q);
+    (void)pthread_mutex_unlock(&q->lock);
+    return b;
+}
+
+struct block *queue_flush(struct queue *q, struct block *b)
+{
+    if (b->n == 0)
+        return b;
+    (void)pthread_mutex_lock(&q->lock);
+    if (q->head && BLOCK_BYTES - q->tail->n >= b->n) {
+        memcpy(q->tail->bytes + q->tail->n, b->bytes, b->n);
+        q->tail->n += b->n;
+        q->bytes += b->n;
+        b->n = 0;
+        queue_wake(q);
+    } else {
+        queue_append(q, b);
+        b = queue_empty_block(q);
+    }
+    (void)pthread_mutex_unlock(&q->lock);
+    return b;
+}
+
+struct block *queue_take(struct queue *q, uint64_t gather_ns, uint64_t deadline_ns, uint64_t *first_ns, bool *stopped)
+{
+    (void)pthread_mutex_lock(&q->lock);
+    for (;;) {
+        uint64_t now = clock_mono_ns(), until = deadline_ns;
+        bool enough = q->bytes >= ENOUGH_BYTES || q->waiting > 0 || now >= q->first_ns + gather_ns;
+        if (q->stopped || (q->head && enough) || (deadline_ns && now >= deadline_ns))
+            break;
+        if (q->head && (until == 0 || until > q->first_ns + gather_ns))
+            until = q->first_ns + gather_ns;
+        q->idle = !q->head;
+        if (until) {
+            struct timespec when = {(time_t)(until / NS_PER_S), (long)(until % NS_PER_S)};
+            (void)pthread_cond_timedwait(&q->filled, &q->lock, &when);
+        } else
+            (void)pthread_cond_wait(&q->filled, &q->lock);
+        q->idle = false;
+    }
+    struct block *list = q->head;
+    q->head = q->tail = NULL;
+    *first_ns = q->first_ns;
+    *stopped = q->stopped;
+    (void)pthread_mutex_unlock(&q->lock);
+    return list;
+}
+
+void queue_recycle(struct queue *q, struct block *b)
+{
+    (void)pthread_mutex_lock(&q->lock);
+    assert(q->bytes >= b->n);
+    q->bytes -= b->n;
+    b->next = q->spare;
+    q->spare = b;
+    if (q->waiting)
+        (void)pthread_cond_signal(&q->space);
+    (void)pthread_mutex_unlock(&q->lock);
+}
+
+void queue_stop(struct queue *q)
+{
+    (void)pthread_mutex_lock(&q->lock);
+    q->stopped = true;
+    (void)pthread_cond_signal(&q->filled);
+    (void)pthread_mutex_unlock(&q->lock);
+}
+
+void queue_counters(struct queue *q, struct queue_counters *out)
+{
+    (void)pthread_mutex_lock(&q->lock);
+    *out = (struct queue_counters){q->bytes, q->stalls};
+    (void)pthread_mutex_unlock(&q->lock);
+}
