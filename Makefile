@@ -161,8 +161,11 @@ $(patsubst %.c,$(OUT)/%,$(1)): $(call object,$(1)) $(call object,$(support_sourc
 endef
 $(foreach t,$(test_sources),$(eval $(call test_rule,$(t),$(notdir $(patsubst %/,%,$(dir $(t)))))))
 
-.PHONY: tests
+.PHONY: tests objects
 tests: $(TESTS)
+
+# Compiles everything and links nothing: for a compiler's opinion.
+objects: $(LIB_OBJECTS) $(MAIN_OBJECT) $(call object,$(test_sources) $(support_sources))
 
 # `make tests-http` builds (only) the tests of one layer.
 tests-%: ;
