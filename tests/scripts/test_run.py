@@ -29,15 +29,16 @@ def unit(tmp_path, script, limit=20):
     [
         ("echo 1..2; echo 'ok 1 - a'; echo 'ok 2 - b'", (2, 0, 0)),
         ("echo 1..2; echo 'ok 1 - a'; echo 'not ok 2 - b'; echo '# why'; exit 1", (1, 1, 0)),
-        ("echo 1..2; echo 'ok 1 - a'; echo 'ok 2 # SKIP b'", (1, 0, 1)),
+        ("echo 1..2; echo 'ok 1 - a'; echo 'not ok 2 # SKIP b'", (1, 0, 1)),
         ("echo 1..1; echo 'ok 1 - a'; echo 1..1; echo 'ok 1 - b'", (2, 0, 0)),
         ("echo 1..2; echo 'ok 1 - a'; kill -SEGV $$", (1, 1, 0)),
+        ("echo 1..3; echo 'ok 1 - a'; echo 'not ok 2 - b'; kill -SEGV $$", (1, 2, 0)),
         ("echo 1..2; echo 'ok 1 - a'; exit 1", (1, 1, 0)),
         ("echo 1..2; echo 'ok 1 - a'", (1, 1, 0)),
         ("exit 0", (0, 1, 0)),
         ("exit 127", (0, 1, 0)),
     ],
-    ids=["passes", "fails", "skips", "two groups", "crashes", "late failure", "one missing", "silent", "not found"],
+    ids=["passes", "fails", "skips", "two groups", "crashes", "fails and crashes", "late failure", "one missing", "silent", "not found"],
 )
 def test_unit_verdicts(tmp_path, script, expected):
     assert unit(tmp_path, script) == expected
