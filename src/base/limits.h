@@ -7,6 +7,9 @@
     X(LIMIT_HEAD_BYTES, 65536, "bytes of one message head (start line and fields), and of one trailer block") \
     X(LIMIT_HEADERS, 256, "fields in one message head")                                                     \
     X(LIMIT_TARGET_BYTES, 32768, "bytes of a request target")                                               \
+    X(LIMIT_METHOD_BYTES, 64, "bytes of a request method")                                                  \
+    X(LIMIT_CHUNK_EXTENSION_BYTES, 4096, "bytes of the extensions of one chunk (RFC 9112, section 7.1.1)")  \
+    X(LIMIT_CODINGS, 4, "content codings applied one after the other")                                      \
     X(LIMIT_RECV_BUFFERS, 256, "receive buffers of one loop")                                               \
     X(LIMIT_RECV_BUFFER_BYTES, 16384, "bytes of one receive buffer")                                        \
     X(LIMIT_SEND_HIGH, 262144, "bytes queued to one socket above which its source is paused")              \
@@ -17,7 +20,6 @@
     X(LIMIT_DIAL_ADDRESSES, 16, "addresses of one name that are tried")                                     \
     X(LIMIT_CONNECTIONS, 16384, "client connections of one process")                                        \
     X(LIMIT_FD_RESERVE, 64, "descriptors kept back for files and the resolver")                             \
-    X(LIMIT_POOL_PER_ORIGIN, 128, "idle upstream connections kept for one origin and worker")               \
     X(LIMIT_POOL_TOTAL, 512, "idle upstream connections kept by one worker")                                \
     X(LIMIT_POOL_IDLE_MS, 30000, "how long an idle upstream connection is kept")                            \
     X(LIMIT_CLIENT_IDLE_MS, 300000, "how long a client connection may be idle between requests")            \
