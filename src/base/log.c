@@ -14,9 +14,9 @@ static const char *const log_words[] = {
 #undef LOG_WORD
 };
 
-static enum err log_line_text(struct buf *out, enum log_level level, struct span message)
+static enum err log_line_text(struct buf *out, enum log_level level, bool over_status, struct span message)
 {
-    enum err e = buf_put_str(out, "ringtape: ");
+    enum err e = buf_put_str(out, over_status ? "\r\033[Kringtape: " : "ringtape: ");
     if (!e && level <= LOG_WARN)
         e = buf_printf(out, "%s: ", log_words[level]);
     if (!e)
@@ -48,7 +48,7 @@ void log_write(const struct log *log, enum log_level level, const char *tag, con
     va_end(args);
     if (!e)
         e = log->json ? log_line_json(&line, level, tag, buf_span(&message))
-                      : log_line_text(&line, level, buf_span(&message));
+                      : log_line_text(&line, level, log->over_status, buf_span(&message));
     if (!e)
         e = buf_put_byte(&line, '\n');
     if (!e) {

@@ -22,6 +22,7 @@ struct log {
     int fd;
     enum log_level level; /* what is more talkative than this is dropped */
     bool json;
+    bool over_status; /* a status line may stand on the terminal: each line takes its place */
 };
 
 /* `log` may be NULL: nothing is written. `tag` is a short static word such as "tls". */
