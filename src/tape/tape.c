@@ -122,6 +122,26 @@ static enum err tape_connect_any(struct tape *tape)
     return tape_connect(tape, "?mode=ro&nolock=1", true);
 }
 
+/* SQLite takes half a page at the end for a page. With a log beside it (a crash in the middle of a checkpoint) that is none of our business. */
+static enum err tape_check_size(struct tape *tape, struct buf *problem)
+{
+    struct stat st, log;
+    struct buf name = BUF_INIT;
+    int64_t page_bytes = 0;
+    enum err e = db_int(tape->db, "PRAGMA page_size", &page_bytes);
+    if (!e)
+        e = buf_printf(&name, "%s-wal", tape->path);
+    const char *text = e ? NULL : buf_cstr(&name);
+    if (!e && !text)
+        e = ERR_NOMEM;
+    if (!e && page_bytes > 0 && stat(tape->path, &st) == 0 && st.st_size % page_bytes != 0 && stat(text, &log) != 0) {
+        db_say(problem, tape->path, "the tape is truncated; `ringtape check` recovers what is sound", NULL);
+        e = ERR_CORRUPT;
+    }
+    buf_free(&name);
+    return e;
+}
+
 enum err tape_open(struct tape **out, const char *path, struct buf *problem)
 {
     struct tape *tape = NULL;
@@ -138,6 +158,8 @@ enum err tape_open(struct tape **out, const char *path, struct buf *problem)
         db_say(problem, path, "cannot open the tape", tape->db);
     else
         e = db_check(tape->db, path, problem);
+    if (!e)
+        e = tape_check_size(tape, problem);
     if (e)
         tape_close(&tape);
     *out = tape;
