@@ -14,7 +14,6 @@
 #include "base/util.h"
 
 #include <assert.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
 #define UPSTREAM_STATES(X) X(UP_DIALLING) X(UP_PROXY) X(UP_TLS) X(UP_IDLE) X(UP_BUSY) X(UP_RAW) X(UP_DEAD)
@@ -62,7 +61,7 @@ static void upstream_enter(struct upstream *u, enum upstream_state to)
 
 bool upstream_key_equal(const struct upstream_key *a, const struct upstream_key *b)
 {
-    return a->port == b->port && a->tls == b->tls && a->alpn_n == b->alpn_n && strcmp(a->host, b->host) == 0 &&
+    return a->port == b->port && a->tls == b->tls && a->raw == b->raw && a->alpn_n == b->alpn_n && strcmp(a->host, b->host) == 0 &&
            strcmp(a->sni, b->sni) == 0 && memcmp(a->alpn, b->alpn, a->alpn_n) == 0;
 }
 
@@ -388,7 +387,7 @@ static void upstream_dialled(void *ctx, const struct dial_result *result)
     } else {
         if (stream_local(conn_stream(u->conn), &local))
             net_address_text((const struct sockaddr *)&local, info->local);
-        if (u->env->options->upstream && (u->key.tls || u->key.alpn[0] == '\xff'))
+        if (u->env->options->upstream && (u->key.tls || u->key.raw))
             upstream_proxy_connect(u);
         else
             upstream_connected(u);

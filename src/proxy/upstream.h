@@ -16,6 +16,7 @@ struct upstream_key {
     char host[256];      /* to connect to */
     unsigned port;
     bool tls;
+    bool raw;            /* plain bytes, no HTTP: a proxy beyond is asked to CONNECT */
     char sni[256];       /* the name inside TLS; what is verified */
     char alpn[64];       /* offer, as on the wire */
     size_t alpn_n;

@@ -1,0 +1,471 @@
+/* client.c: a client connection from its first byte: what does it speak, and how is it intercepted.
+ *
+ *   SNIFF ──────────────────────> HTTP ──CONNECT──> TUNNELLED ──> HTTP | RAW
+ *     └─> PROBING ─> TLS ─> INSIDE ─> HTTP | RAW        └─> PROBING ─> TLS ─> INSIDE ─> HTTP | RAW
+ *   any ──> CLOSING (freed when nothing of it is on the stack)
+ *
+ * Invariants: after client_end() conn and exchange are gone and only frames that are still on the stack keep the client alive;
+ * `busy` counts those. A timer always runs. */
+#include "proxy/client_internal.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/util.h"
+#include "http/url.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static const unsigned client_next[] = {
+    [CLIENT_SNIFF] = BIT(CLIENT_HTTP) | BIT(CLIENT_PROBING) | BIT(CLIENT_TLS) | BIT(CLIENT_CLOSING),
+    [CLIENT_TUNNELLED] = BIT(CLIENT_PROBING) | BIT(CLIENT_TLS) | BIT(CLIENT_HTTP) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
+    [CLIENT_PROBING] = BIT(CLIENT_TLS) | BIT(CLIENT_CLOSING),
+    [CLIENT_TLS] = BIT(CLIENT_INSIDE) | BIT(CLIENT_CLOSING),
+    [CLIENT_INSIDE] = BIT(CLIENT_HTTP) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
+    [CLIENT_HTTP] = BIT(CLIENT_TUNNELLED) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
+    [CLIENT_RAW] = BIT(CLIENT_CLOSING),
+    [CLIENT_CLOSING] = 0,
+};
+
+void client_enter(struct client *c, enum client_state to)
+{
+    assert(client_next[c->state] & BIT(to));
+    c->state = to;
+}
+
+static void client_free(struct client *c)
+{
+    h1_destroy(&c->h1);
+    head_free(&c->head);
+    buf_free(&c->held);
+    buf_free(&c->out);
+    buf_free(&c->facts.names);
+    mem_free(c);
+}
+
+void client_leave(struct client *c)
+{
+    assert(c->busy > 0);
+    if (--c->busy == 0 && c->state == CLIENT_CLOSING)
+        client_free(c);
+}
+
+void client_end(struct client *c, enum stream_close_how how, enum err why, const char *reason)
+{
+    if (c->state == CLIENT_CLOSING)
+        return;
+    struct worker *w = c->worker;
+    struct origin *origin = w->pipeline.origin;
+    client_enter(c, CLIENT_CLOSING);
+    c->busy++;
+    if (c->probing)
+        origin->ops->probe_cancel(origin, &c->probe);
+    client_exchange_end(c, why, reason);
+    loop_stop_task(w->env.loop, &c->timer);
+    loop_stop_task(w->env.loop, &c->resume);
+    WORKER_COUNT(w, bytes_in, conn_bytes_in(c->conn));
+    WORKER_COUNT(w, bytes_out, conn_bytes_out(c->conn));
+    conn_close(&c->conn, how);
+    c->info->closed_ns = clock_mono_ns();
+    if (why != ERR_OK && why != ERR_CLOSED && why != ERR_SHUTDOWN) {
+        c->info->error = why;
+        connection_set(c->info->reason, sizeof c->info->reason, span_str(reason));
+    }
+    pipeline_connection(&w->pipeline, c->info);
+    connection_unref(&c->info);
+    list_remove(&c->link);
+    worker_client_gone(w);
+    client_leave(c);
+}
+
+struct client *client_of_link(struct list *link)
+{
+    return container_of(link, struct client, link);
+}
+
+void client_stop(struct client *c, bool now)
+{
+    c->busy++;
+    c->stopping = true;
+    c->keep_alive = false;
+    if (now || (!c->x && !c->probing && c->held.n == 0))
+        client_end(c, STREAM_FLUSH, ERR_SHUTDOWN, "ringtape was stopped before the flow ended");
+    client_leave(c);
+}
+
+/* ---- reading ---- */
+
+void client_update_reading(struct client *c)
+{
+    if (c->state == CLIENT_CLOSING)
+        return;
+    bool pause = c->request_paused || c->held.n >= LIMIT_CLIENT_HELLO_BYTES ||
+                 (c->state == CLIENT_HTTP && c->request_done && c->held.n > 0);
+    if (pause == c->paused)
+        return;
+    c->paused = pause;
+    if (pause)
+        conn_pause(c->conn);
+    else
+        conn_resume(c->conn);
+}
+
+static void client_hold(struct client *c, struct span in)
+{
+    if (buf_put(&c->held, in))
+        client_end(c, STREAM_ABORT, ERR_NOMEM, err_text(ERR_NOMEM));
+    client_update_reading(c);
+}
+
+/* An upper-case method and a space? ERR_AGAIN: too few bytes to tell. */
+static enum err sniff_http(struct span in)
+{
+    size_t i = 0;
+    while (i < in.n && i < 24 && ((in.p[i] >= 'A' && in.p[i] <= 'Z') || in.p[i] == '-' || in.p[i] == '_'))
+        i++;
+    if (i == in.n && i < 24)
+        return ERR_AGAIN;
+    return i > 0 && i < in.n && in.p[i] == ' ' ? ERR_OK : ERR_PARSE;
+}
+
+/* `held` speaks HTTP. */
+static void client_to_http(struct client *c)
+{
+    struct buf held = c->held;
+    c->held = BUF_INIT;
+    client_enter(c, CLIENT_HTTP);
+    enum err e = c->h1 ? ERR_OK : client_http_begin(c);
+    if (e)
+        client_end(c, STREAM_ABORT, e, err_text(e));
+    else
+        client_http_input(c, buf_span(&held));
+    buf_free(&held);
+}
+
+/* ---- TLS ---- */
+
+static void client_handshake(struct client *c)
+{
+    struct worker *w = c->worker;
+    struct leaf *leaf = NULL;
+    char local[NET_ADDRESS_TEXT];
+    struct span host = c->hello.server_name[0] ? span_str(c->hello.server_name) : span_str(c->tunnel_host);
+    if (host.n == 0) {
+        net_ip_text((const struct sockaddr *)&w->env.listening, local);
+        host = span_str(local);
+    }
+    struct buf names = c->facts.names;
+    c->facts.names = BUF_INIT;
+    enum err e = ERR_OK;
+    if (c->tunnel_host[0])
+        e = buf_put(&names, span_of(c->tunnel_host, strlen(c->tunnel_host) + 1));
+    if (!e)
+        e = leaf_get(w->options->leaves, host, buf_span(&names), &leaf);
+    buf_free(&names);
+    struct span alpn = hello_offers(c->hello.alpn, SPAN("http/1.1")) ? SPAN("http/1.1") : SPAN_EMPTY;
+    if (!e)
+        e = conn_accept_tls(c->conn, w->options->server_tls, leaf, alpn);
+    leaf_unref(&leaf);
+    if (e) {
+        log_write(w->options->log, LOG_WARN, "tls", "no certificate can be made for %.*s: %s", (int)host.n,
+                  (const char *)host.p, err_text(e));
+        client_end(c, STREAM_ABORT, e, "no certificate can be made for this name");
+        return;
+    }
+    c->tls = true;
+    client_enter(c, CLIENT_TLS);
+    struct buf held = c->held;
+    c->held = BUF_INIT;
+    client_update_reading(c);
+    conn_inject(c->conn, buf_span(&held));
+    buf_free(&held);
+}
+
+static void client_probed(struct probe *probe)
+{
+    struct client *c = container_of(probe, struct client, probe);
+    c->probing = false;
+    c->busy++;
+    client_handshake(c);
+    client_leave(c);
+}
+
+/* The origin is asked first, unless the name is our own or there is no tunnel. */
+static void client_probe(struct client *c)
+{
+    struct origin *origin = c->worker->pipeline.origin;
+    connection_set(c->info->sni, sizeof c->info->sni, span_str(c->hello.server_name));
+    if (!c->tunnel_host[0] || strcmp(c->tunnel_host, PAGE_HOST) == 0) {
+        client_handshake(c);
+        return;
+    }
+    client_enter(c, CLIENT_PROBING);
+    c->probing = true;
+    c->probe = (struct probe){.host = span_str(c->tunnel_host), .port = c->tunnel_port, .sni = span_str(c->hello.server_name),
+                              .alpn = c->hello.alpn, .facts = &c->facts, .done = client_probed};
+    origin->ops->probe(origin, &c->probe);
+    if (!c->probe.state && c->facts.error) {
+        c->probing = false;
+        client_end(c, STREAM_ABORT, c->facts.error, err_text(c->facts.error));
+    }
+}
+
+static void client_secured(void *ctx)
+{
+    struct client *c = ctx;
+    struct tls_info info;
+    tls_get_info(conn_tls(c->conn), &info);
+    c->info->tls_ns = loop_now_ns(c->worker->env.loop);
+    connection_set(c->info->alpn, sizeof c->info->alpn, span_str(info.alpn));
+    connection_set(c->info->tls_version, sizeof c->info->tls_version, span_str(info.version));
+    connection_set(c->info->tls_cipher, sizeof c->info->tls_cipher, span_str(info.cipher));
+    c->info->tls_resumed = info.resumed;
+    client_enter(c, CLIENT_INSIDE);
+}
+
+/* ---- what does it speak? ---- */
+
+/* ERR_AGAIN: wait for more. ERR_OK: it is TLS and was taken up. ERR_PARSE: not TLS. */
+static enum err client_try_tls(struct client *c)
+{
+    enum err e = hello_sniff(buf_span(&c->held));
+    if (!e)
+        e = hello_parse(buf_span(&c->held), &c->hello);
+    if (e == ERR_AGAIN && c->held.n >= LIMIT_CLIENT_HELLO_BYTES)
+        e = ERR_LIMIT;
+    if (!e)
+        client_probe(c);
+    return e;
+}
+
+static void client_told_apart(struct client *c)
+{
+    bool inside = c->state == CLIENT_INSIDE, fresh = c->state == CLIENT_SNIFF;
+    enum err e = inside ? ERR_PARSE : client_try_tls(c);
+    if (e == ERR_OK || e == ERR_AGAIN)
+        return;
+    enum err http = sniff_http(buf_span(&c->held));
+    if (http == ERR_OK || (http == ERR_PARSE && fresh)) /* garbage gets HTTP's 400 */
+        client_to_http(c);
+    else if (http == ERR_PARSE)
+        client_raw_begin(c);
+}
+
+static void client_data(void *ctx, struct span in)
+{
+    struct client *c = ctx;
+    c->busy++;
+    c->active_ns = loop_now_ns(c->worker->env.loop);
+    worker_touch(c->worker);
+    switch (c->state) {
+    case CLIENT_SNIFF:
+    case CLIENT_TUNNELLED:
+    case CLIENT_INSIDE:
+        client_hold(c, in);
+        if (c->state != CLIENT_CLOSING)
+            client_told_apart(c);
+        break;
+    case CLIENT_PROBING:
+    case CLIENT_TLS:
+        client_hold(c, in);
+        break;
+    case CLIENT_HTTP:
+        client_http_input(c, in);
+        break;
+    case CLIENT_RAW:
+        client_raw_input(c, in);
+        break;
+    case CLIENT_CLOSING:
+        break;
+    }
+    client_leave(c);
+}
+
+void client_connected(struct client *c)
+{
+    client_enter(c, CLIENT_TUNNELLED);
+    if (proxy_passes(c->worker->options, span_str(c->tunnel_host), c->tunnel_port))
+        client_raw_begin(c);
+    else if (c->held.n)
+        client_told_apart(c);
+    if (c->state == CLIENT_TUNNELLED)
+        loop_start(c->worker->env.loop, &c->timer, LIMIT_SNIFF_MS * NS_PER_MS);
+}
+
+enum err client_tunnel_head(const struct client *c, struct head *out)
+{
+    head_clear(out, HEAD_REQUEST);
+    out->port = c->tunnel_port;
+    enum err e = head_set(out, &out->method, SPAN("CONNECT"));
+    if (!e)
+        e = head_set(out, &out->scheme, c->tls ? SPAN("https") : SPAN("http"));
+    if (!e)
+        e = head_set(out, &out->host, span_str(c->tunnel_host));
+    return e ? e : head_set(out, &out->version, SPAN("HTTP/1.1"));
+}
+
+/* ---- ends ---- */
+
+/* A handshake that failed has no exchange: it is put on the tape as a tunnel that ended with this error. */
+static void client_record_refusal(struct client *c, enum err why, const char *reason)
+{
+    struct worker *w = c->worker;
+    struct exchange *x = NULL;
+    struct head head = HEAD_INIT;
+    const char *host = c->hello.server_name[0] ? c->hello.server_name : c->tunnel_host;
+    if (why == ERR_TLS_ALERT) {
+        WORKER_COUNT(w, client_tls_refused, 1);
+        worker_client_refused(w, host, reason);
+    }
+    if (!c->tunnel_host[0])
+        return;
+    enum err e = client_tunnel_head(c, &head);
+    if (!e)
+        e = exchange_create(&x, worker_next_exchange(w), FLOW_TUNNEL, &w->pipeline, c->info, NULL, c);
+    if (!e) {
+        x->track = span_str(c->track);
+        exchange_record_failure(x, &head, why, reason);
+        exchange_destroy(&x, ERR_OK, "");
+    }
+    head_free(&head);
+}
+
+static void client_eof(void *ctx, bool clean)
+{
+    struct client *c = ctx;
+    (void)clean;
+    c->busy++;
+    c->eof = true;
+    switch (c->state) {
+    case CLIENT_HTTP:
+        client_http_eof(c);
+        break;
+    case CLIENT_RAW:
+        client_raw_eof(c);
+        break;
+    case CLIENT_TUNNELLED:
+        if (c->held.n) {
+            client_raw_begin(c);
+            break;
+        }
+        client_end(c, STREAM_FLUSH, ERR_CLOSED, err_text(ERR_CLOSED));
+        break;
+    default:
+        client_end(c, STREAM_FLUSH, ERR_CLOSED, err_text(ERR_CLOSED));
+    }
+    client_leave(c);
+}
+
+static void client_drained(void *ctx)
+{
+    struct client *c = ctx;
+    c->busy++;
+    c->active_ns = loop_now_ns(c->worker->env.loop);
+    if (c->x)
+        exchange_pause_response(c->x, false);
+    client_leave(c);
+}
+
+static void client_failed(void *ctx, enum err why, const char *reason)
+{
+    struct client *c = ctx;
+    c->busy++;
+    bool unused = c->state == CLIENT_TLS || (c->state == CLIENT_INSIDE && c->held.n == 0);
+    if (unused && c->tls && (c->state == CLIENT_TLS || why == ERR_TLS_ALERT)) {
+        char text[320];
+        (void)snprintf(text, sizeof text, "the client ended the TLS handshake with us: %s", reason);
+        client_record_refusal(c, why, text);
+    }
+    client_end(c, STREAM_ABORT, why == ERR_RESET ? ERR_CLOSED : why, "the client hung up");
+    client_leave(c);
+}
+
+static const struct conn_events client_conn_events = {client_secured, client_data, client_eof, client_drained, client_failed};
+
+/* ---- timers ---- */
+
+void client_start_timer(struct client *c)
+{
+    bool waiting = c->state == CLIENT_HTTP && !c->x && !h1_in_message(c->h1);
+    uint64_t ms = c->x || c->state == CLIENT_RAW ? LIMIT_STALL_MS : waiting ? LIMIT_CLIENT_IDLE_MS : LIMIT_HEAD_MS;
+    loop_start(c->worker->env.loop, &c->timer, ms * NS_PER_MS);
+}
+
+static void client_timer(struct task *task)
+{
+    struct client *c = container_of(task, struct client, timer);
+    uint64_t now = loop_now_ns(c->worker->env.loop);
+    c->busy++;
+    if (c->state == CLIENT_TUNNELLED && c->held.n == 0) {
+        client_raw_begin(c); /* the server speaks first */
+    } else if (c->x && now - c->active_ns < LIMIT_STALL_MS * NS_PER_MS) {
+        loop_start(c->worker->env.loop, &c->timer, LIMIT_STALL_MS * NS_PER_MS - (now - c->active_ns));
+    } else if (c->state == CLIENT_HTTP && !c->x && h1_in_message(c->h1)) {
+        client_http_answer(c, 408, "Request Timeout", "", "ringtape: the request head did not come in time\n", true);
+    } else {
+        client_end(c, c->x ? STREAM_ABORT : STREAM_FLUSH, c->x ? ERR_TIMEOUT : ERR_CLOSED,
+                   "nothing moved for too long");
+    }
+    client_leave(c);
+}
+
+static void client_resume(struct task *task)
+{
+    struct client *c = container_of(task, struct client, resume);
+    struct buf held = c->held;
+    c->held = BUF_INIT;
+    c->busy++;
+    if (c->state == CLIENT_HTTP)
+        client_http_input(c, buf_span(&held));
+    else if (c->state == CLIENT_RAW)
+        client_raw_input(c, buf_span(&held));
+    buf_free(&held);
+    if (c->eof && c->state == CLIENT_HTTP && !c->x)
+        client_http_eof(c);
+    client_leave(c);
+}
+
+/* ---- life ---- */
+
+static struct client *client_create(struct worker *w, const struct sockaddr_storage *peer)
+{
+    struct client *c = mem_new(1, sizeof *c);
+    if (!c)
+        return NULL;
+    if (connection_create(&c->info, CONNECTION_CLIENT, __atomic_add_fetch(w->env.connection_ids, 1, __ATOMIC_RELAXED))) {
+        mem_free(c);
+        return NULL;
+    }
+    c->worker = w;
+    c->keep_alive = true;
+    list_init(&c->link);
+    task_init(&c->timer, client_timer);
+    task_init(&c->resume, client_resume);
+    net_address_text((const struct sockaddr *)peer, c->info->peer);
+    net_address_text((const struct sockaddr *)&w->env.listening, c->info->local);
+    c->info->opened_wall_ns = clock_wall_ns();
+    c->info->opened_ns = loop_now_ns(w->env.loop);
+    c->info->connected_ns = c->info->opened_ns;
+    return c;
+}
+
+void client_accept(struct worker *w, int fd, const struct sockaddr_storage *peer)
+{
+    struct client *c = client_create(w, peer);
+    if (!c) {
+        close(fd);
+        worker_client_gone(w);
+        return;
+    }
+    c->active_ns = loop_now_ns(w->env.loop);
+    if (conn_open(&c->conn, w->env.loop, fd, &client_conn_events, c)) {
+        connection_unref(&c->info);
+        client_free(c);
+        worker_client_gone(w);
+        return;
+    }
+    list_push(&w->clients, &c->link);
+    loop_start(w->env.loop, &c->timer, LIMIT_CLIENT_IDLE_MS * NS_PER_MS);
+}

@@ -1,0 +1,94 @@
+/* client_internal.h: what client.c (connection, interception) and client_http.c (exchanges) share. */
+#ifndef RINGTAPE_PROXY_CLIENT_INTERNAL_H
+#define RINGTAPE_PROXY_CLIENT_INTERNAL_H
+
+#include "http/h1.h"
+#include "proxy/client.h"
+#include "proxy/conn.h"
+#include "tls/hello.h"
+
+#define CLIENT_STATES(X)                                                                                    \
+    X(CLIENT_SNIFF)    /* new: HTTP or TLS? */                                                              \
+    X(CLIENT_TUNNELLED)/* after CONNECT: TLS, HTTP or anything else? */                                     \
+    X(CLIENT_PROBING)  /* TLS: the origin is asked first */                                                 \
+    X(CLIENT_TLS)      /* our handshake with the client */                                                  \
+    X(CLIENT_INSIDE)   /* inside TLS: HTTP or anything else? */                                             \
+    X(CLIENT_HTTP)                                                                                          \
+    X(CLIENT_RAW)      /* bytes */                                                                          \
+    X(CLIENT_CLOSING)
+
+enum client_state {
+#define CLIENT_ENUM(name) name,
+    CLIENT_STATES(CLIENT_ENUM)
+#undef CLIENT_ENUM
+};
+
+struct client {
+    struct list link;
+    struct worker *worker;
+    struct conn *conn;
+    struct connection *info;
+    enum client_state state;
+    unsigned busy;             /* frames of this client on the stack */
+    struct task timer;
+    uint64_t active_ns;        /* the last time that something moved */
+
+    /* interception */
+    struct buf held;           /* bytes that wait: a ClientHello, or pipelined requests */
+    char tunnel_host[256];     /* CONNECT's target; "" none */
+    unsigned tunnel_port;
+    bool tls;                  /* the client's TLS ends here */
+    struct hello hello;
+    struct probe probe;
+    struct origin_facts facts;
+    bool probing;
+    char track[128];
+    bool authorised;           /* within a CONNECT that was */
+
+    /* HTTP/1.1 */
+    struct h1 *h1;
+    struct task resume;        /* goes on with `held` */
+    struct exchange *x;
+    struct head head;          /* the request as it is passed on */
+    struct buf out;
+    struct h1_out plan;        /* of the response */
+    bool http10, keep_alive, upgrade;
+    bool connect;              /* the message in hand is a CONNECT */
+    bool refuse;               /* the request is answered by ourselves: its body is dropped */
+    bool request_done;         /* all of the request has come */
+    bool response_begun, response_done;
+    bool paused;               /* reading is off */
+    bool request_paused;       /* by the origin */
+    bool eof;                  /* the client has sent FIN */
+    bool stopping;
+    bool feeding;              /* the codec is on the stack */
+    bool last_chunk;           /* of the response, has gone out */
+    bool reported;             /* the taps know the connection */
+};
+
+void client_enter(struct client *c, enum client_state to);
+
+/* Ends the connection and what hangs on it. The client is freed when nothing of it is on the stack. */
+void client_end(struct client *c, enum stream_close_how how, enum err why, const char *reason);
+void client_leave(struct client *c); /* pairs with c->busy++ */
+void client_update_reading(struct client *c);
+/* Lets the exchange go; `why` as for exchange_destroy(). Harmless without one. */
+void client_exchange_end(struct client *c, enum err why, const char *reason);
+void client_start_timer(struct client *c);
+
+/* client_http.c */
+MUST_USE enum err client_http_begin(struct client *c);   /* creates the codec */
+void client_http_input(struct client *c, struct span in);
+void client_http_eof(struct client *c);
+/* A response of our own, without an exchange. `extra`: header lines with CRLF, or "". */
+void client_http_answer(struct client *c, unsigned status, const char *reason, const char *extra, const char *body, bool close);
+/* Opens a raw tunnel to the CONNECT target; held bytes go first. */
+void client_raw_begin(struct client *c);
+void client_raw_input(struct client *c, struct span in);
+void client_raw_eof(struct client *c);
+/* client.c: the CONNECT was accepted. */
+void client_connected(struct client *c);
+/* The head of a CONNECT to the tunnel's target. */
+MUST_USE enum err client_tunnel_head(const struct client *c, struct head *out);
+
+#endif

@@ -1,0 +1,149 @@
+/* worker.c: a worker's callbacks: accepting within its budget, flushing the taps, stopping. The threads themselves are proxy.c's. */
+#include "proxy/worker.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/util.h"
+#include "proxy/client.h"
+#include "proxy/worker_run.h"
+
+enum { WORKER_FLUSH_MS = 20, WORKER_REFUSED_MAX = 256 };
+
+struct refused_host {
+    struct list link;
+    char host[256];
+};
+
+void worker_touch(struct worker *w)
+{
+    if (!task_waiting(&w->flush))
+        loop_start(w->env.loop, &w->flush, WORKER_FLUSH_MS * NS_PER_MS);
+}
+
+static void worker_flush(struct task *task)
+{
+    struct worker *w = container_of(task, struct worker, flush);
+    if (w->options->flush)
+        w->options->flush(w->options->ctx, w->env.index);
+}
+
+void worker_client_gone(struct worker *w)
+{
+    w->clients_n--;
+    WORKER_COUNT(w, clients_now, -1);
+    worker_touch(w);
+    if (w->listener && w->clients_n + 1 == w->clients_max)
+        listener_resume(w->listener);
+    if (w->stopping && list_empty(&w->clients))
+        loop_stop(w->env.loop);
+}
+
+void worker_client_refused(struct worker *w, const char *host, const char *reason)
+{
+    const char *name = host[0] ? host : "a host without a name";
+    LIST_FOREACH(it, &w->refused)
+        if (strcmp(container_of(it, struct refused_host, link)->host, name) == 0)
+            return;
+    struct refused_host *r = w->refused_n < WORKER_REFUSED_MAX ? mem_new(1, sizeof *r) : NULL;
+    if (r) {
+        (void)strncpy(r->host, name, sizeof r->host - 1);
+        list_init(&r->link);
+        list_push(&w->refused, &r->link);
+        w->refused_n++;
+    }
+    log_write(w->options->log, LOG_WARN, "tls",
+              "a client refused our certificate for %s (%s): make it trust the CA (`ringtape ca export`, `ringtape ca trust`), or leave "
+              "that host alone with --pass %s",
+              name, reason, host[0] ? host : "HOST");
+}
+
+static void worker_accepted(void *ctx, int fd, const struct sockaddr_storage *peer)
+{
+    struct worker *w = ctx;
+    w->clients_n++;
+    WORKER_COUNT(w, clients, 1);
+    WORKER_COUNT(w, clients_now, 1);
+    if (w->clients_n == w->clients_max)
+        listener_pause(w->listener);
+    client_accept(w, fd, peer);
+}
+
+static const struct listener_events worker_listener_events = {worker_accepted};
+
+static void worker_each_client(struct worker *w, bool now)
+{
+    LIST_FOREACH(it, &w->clients)
+        client_stop(client_of_link(it), now);
+}
+
+static void worker_deadline(struct task *task)
+{
+    struct worker *w = container_of(task, struct worker, deadline);
+    worker_each_client(w, true);
+    loop_stop(w->env.loop);
+}
+
+static void worker_stop(struct post *post)
+{
+    struct worker *w = container_of(post, struct worker, stop_post);
+    if (w->stopping)
+        return;
+    w->stopping = true;
+    listener_close(&w->listener);
+    worker_each_client(w, false);
+    if (list_empty(&w->clients))
+        loop_stop(w->env.loop);
+    else
+        loop_start(w->env.loop, &w->deadline, LIMIT_SHUTDOWN_MS * NS_PER_MS);
+}
+
+static void worker_cut(struct post *post)
+{
+    struct worker *w = container_of(post, struct worker, cut_post);
+    w->stopping = true;
+    listener_close(&w->listener);
+    worker_deadline(&w->deadline);
+}
+
+void worker_init(struct worker *w, struct proxy *proxy, const struct proxy_options *options, unsigned index, unsigned clients_max)
+{
+    w->proxy = proxy;
+    w->options = options;
+    w->env.index = index;
+    w->clients_max = clients_max;
+    w->fd = -1;
+    list_init(&w->clients);
+    list_init(&w->refused);
+    task_init(&w->flush, worker_flush);
+    task_init(&w->deadline, worker_deadline);
+    w->stop_post.run = worker_stop;
+    w->cut_post.run = worker_cut;
+    page_init(&w->page, w);
+}
+
+enum err worker_listen(struct worker *w)
+{
+    int fd = w->fd;
+    w->fd = -1;
+    return listener_open(&w->listener, w->env.loop, fd, &worker_listener_events, w);
+}
+
+void *worker_run(void *arg)
+{
+    struct worker *w = arg;
+    w->result = loop_run(w->env.loop);
+    worker_each_client(w, true);
+    listener_close(&w->listener);
+    loop_stop_task(w->env.loop, &w->flush);
+    loop_stop_task(w->env.loop, &w->deadline);
+    if (w->options->flush)
+        w->options->flush(w->options->ctx, w->env.index);
+    if (w->options->unwire)
+        w->options->unwire(w->options->ctx, w->env.index, &w->pipeline);
+    loop_destroy(&w->env.loop);
+    struct list *link;
+    while ((link = list_pop(&w->refused)))
+        mem_free(container_of(link, struct refused_host, link));
+    return NULL;
+}
