@@ -81,6 +81,7 @@ struct h1_out {
     bool absolute_form;      /* request towards another proxy */
     bool keep_framing_fields;/* H1_NO_BODY answers to HEAD, 204, 304: Content-Length and Transfer-Encoding go out as they came */
     bool upgrade;            /* request or 101: Connection and Upgrade go out */
+    bool say_keep_alive;     /* "Connection: keep-alive" goes out: an HTTP/1.0 peer asked for it */
 };
 
 /* Drops hop-by-hop fields, then writes what the framing needs (Content-Length kept in place where it agrees). A request's Host is kept, or

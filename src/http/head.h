@@ -30,6 +30,8 @@ void headers_free(struct headers *h);
 void headers_clear(struct headers *h);
 /* Copies both. Fails with ERR_NOMEM, ERR_LIMIT (more than LIMIT_HEADERS, or LIMIT_HEAD_BYTES in all). */
 MUST_USE enum err headers_add(struct headers *h, struct span name, struct span value);
+/* For a codec whose field already lies in the block (which is how it adds one without a copy). Fails with ERR_NOMEM, ERR_LIMIT. */
+MUST_USE enum err headers_add_slices(struct headers *h, struct slice name, struct slice value);
 struct header headers_at(const struct headers *h, size_t i);
 /* The first field of that name (any case). False: none, *value is empty. */
 bool headers_find(const struct headers *h, struct span name, struct span *value);
@@ -73,5 +75,7 @@ MUST_USE enum err head_url(const struct head *h, struct buf *out);
 /* Fields that concern one connection only and are not passed on: Connection and what it names, Keep-Alive, Proxy-Connection,
  * Proxy-Authenticate/-Authorization/-Authentication-Info, TE (but for "trailers"), Transfer-Encoding, Upgrade (RFC 9110 §7.6.1). */
 bool head_is_hop_by_hop(const struct headers *h, struct span name);
+/* The same without looking at Connection's list: a fixed set of names (TE always). */
+bool head_is_connection_field(struct span name);
 
 #endif
