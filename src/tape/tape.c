@@ -5,6 +5,7 @@
 #include "tape/internal.h"
 
 #include "base/alloc.h"
+#include "base/util.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -95,10 +96,10 @@ static enum err tape_connect(struct tape *tape, const char *parameters, bool exc
         e = db_err(tape->db, sqlite3_open_v2(text, &tape->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX |
                                                                   SQLITE_OPEN_EXRESCODE, NULL));
     buf_free(&uri);
+    if (!e && exclusive) /* before anything is read */
+        e = db_exec(tape->db, "PRAGMA locking_mode=EXCLUSIVE");
     if (!e)
         e = db_harden(tape->db);
-    if (!e && exclusive)
-        e = db_exec(tape->db, "PRAGMA locking_mode=EXCLUSIVE");
     if (!e)
         e = db_exec(tape->db, "PRAGMA query_only=1; PRAGMA cache_size=-8192");
     if (!e)
@@ -106,39 +107,50 @@ static enum err tape_connect(struct tape *tape, const char *parameters, bool exc
     return e;
 }
 
-/* Nobody who reads needs to write, but a log left by a crash wants its index (-shm) beside it. Where that cannot be made, the index is kept in
- * memory, which takes a connection that nobody else's locks concern: in a folder that is read-only to us that is a fair guess. */
+static bool tape_has_log(const struct tape *tape)
+{
+    struct stat st;
+    struct buf name = BUF_INIT;
+    const char *text = buf_printf(&name, "%s-wal", tape->path) ? NULL : buf_cstr(&name);
+    bool yes = !text || stat(text, &st) == 0;
+    buf_free(&name);
+    return yes;
+}
+
+/* Nobody who reads needs to write, but a log left by a crash wants its index (-shm) beside it. Where that cannot be made, the index is kept
+ * in memory, which only a connection does that minds no locks: in a folder that is read-only to us, and where nobody else made an index,
+ * nobody records. Without a log the file is read as it lies there. */
 static enum err tape_connect_any(struct tape *tape)
 {
-    int64_t ignored;
-    enum err e = tape_connect(tape, "?mode=ro", false);
-    if (!e)
-        e = db_int(tape->db, "SELECT count(*) FROM sqlite_schema", &ignored);
-    int code = tape->db ? sqlite3_errcode(tape->db) : SQLITE_NOMEM;
-    if (!e || ((code & 0xff) != SQLITE_CANTOPEN && (code & 0xff) != SQLITE_READONLY))
-        return e == ERR_NOT_TAPE || e == ERR_CORRUPT ? ERR_OK : e; /* db_check() finds the words for those */
-    (void)sqlite3_close(tape->db);
-    tape->db = NULL;
-    return tape_connect(tape, "?mode=ro&nolock=1", true);
+    static const struct {
+        const char *parameters;
+        bool exclusive;
+    } ways[] = {{"?mode=ro", false}, {"?mode=ro&vfs=unix-none", true}, {"?mode=ro&immutable=1", false}};
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < ARRAY_LEN(ways) - tape_has_log(tape); i++) {
+        int64_t ignored;
+        (void)sqlite3_close(tape->db);
+        tape->db = NULL;
+        e = tape_connect(tape, ways[i].parameters, ways[i].exclusive);
+        if (!e)
+            e = db_int(tape->db, "SELECT count(*) FROM sqlite_schema", &ignored);
+        int code = tape->db ? sqlite3_errcode(tape->db) & 0xff : SQLITE_NOMEM;
+        if (!e || (code != SQLITE_CANTOPEN && code != SQLITE_READONLY))
+            break;
+    }
+    return e == ERR_NOT_TAPE || e == ERR_CORRUPT ? ERR_OK : e; /* db_check() finds the words for those */
 }
 
 /* SQLite takes half a page at the end for a page. With a log beside it (a crash in the middle of a checkpoint) that is none of our business. */
 static enum err tape_check_size(struct tape *tape, struct buf *problem)
 {
-    struct stat st, log;
-    struct buf name = BUF_INIT;
+    struct stat st;
     int64_t page_bytes = 0;
     enum err e = db_int(tape->db, "PRAGMA page_size", &page_bytes);
-    if (!e)
-        e = buf_printf(&name, "%s-wal", tape->path);
-    const char *text = e ? NULL : buf_cstr(&name);
-    if (!e && !text)
-        e = ERR_NOMEM;
-    if (!e && page_bytes > 0 && stat(tape->path, &st) == 0 && st.st_size % page_bytes != 0 && stat(text, &log) != 0) {
+    if (!e && page_bytes > 0 && stat(tape->path, &st) == 0 && st.st_size % page_bytes != 0 && !tape_has_log(tape)) {
         db_say(problem, tape->path, "the tape is truncated; `ringtape check` recovers what is sound", NULL);
         e = ERR_CORRUPT;
     }
-    buf_free(&name);
     return e;
 }
 
