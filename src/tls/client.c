@@ -55,7 +55,9 @@ static int on_session(WOLFSSL *ssl, WOLFSSL_SESSION *session)
 
 static void on_key(const WOLFSSL *ssl, const char *line)
 {
-    keylog_line(tls_of(ssl)->client_config->keylog, line);
+    /* The library tells full handshakes of clients only in TLS 1.2; tls.c writes those lines, for both sides. */
+    if (wolfSSL_version((WOLFSSL *)(uintptr_t)ssl) == TLS1_3_VERSION)
+        keylog_line(tls_of(ssl)->client_config->keylog, line);
 }
 
 static enum err read_file(const char *path, struct buf *out)
@@ -203,4 +205,9 @@ bool tls_client_insecure(const struct tls_client_config *config)
 struct sessions *tls_client_sessions(const struct tls_client_config *config)
 {
     return config->sessions;
+}
+
+int tls_client_keylog(const struct tls_client_config *config)
+{
+    return config->keylog;
 }

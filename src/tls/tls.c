@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "tls/keylog.h"
 #include "tls/tls_internal.h"
 #include "tls/x509.h"
 
@@ -130,6 +131,11 @@ static enum err tls_new(struct tls **out, const struct tls_events *events, void 
     return ERR_OK;
 }
 
+static int keylog_of(const struct tls *t)
+{
+    return t->server ? tls_server_keylog(t->server_config) : tls_client_keylog(t->client_config);
+}
+
 static enum err attach(struct tls *t, WOLFSSL *ssl)
 {
     if (!ssl)
@@ -141,7 +147,22 @@ static enum err attach(struct tls *t, WOLFSSL *ssl)
      * working directory; the key log callback does not depend on these. */
     wolfSSL_set_secret_cb(ssl, NULL, NULL);
     wolfSSL_set_tls13_secret_cb(ssl, NULL, NULL);
+    if (keylog_of(t) >= 0)
+        wolfSSL_KeepArrays(ssl); /* until log_keys() */
     return ERR_OK;
+}
+
+static void log_keys(struct tls *t)
+{
+    unsigned char *secret, *server_random, *client_random;
+    unsigned secret_n, server_n, client_n;
+    if (keylog_of(t) < 0)
+        return;
+    if (wolfSSL_version(t->ssl) == TLS1_2_VERSION &&
+        wolfSSL_get_keys(t->ssl, &secret, &secret_n, &server_random, &server_n, &client_random, &client_n) == WOLFSSL_SUCCESS &&
+        secret_n == KEYLOG_SECRET_BYTES && client_n == KEYLOG_RANDOM_BYTES)
+        keylog_tls12(keylog_of(t), client_random, secret);
+    wolfSSL_FreeArrays(t->ssl);
 }
 
 enum err tls_accept(struct tls **out, struct tls_server_config *config, struct leaf *leaf, struct span alpn,
@@ -203,6 +224,10 @@ static void resume(struct tls *t)
         const unsigned char *p = bytes.p + bytes.head;
         WOLFSSL_SESSION *session = wolfSSL_d2i_SSL_SESSION(NULL, &p, (long)bytes.n);
         if (session) {
+            /* A hello with a session ID beside the ticket makes the library take any TLS 1.2 answer for a resumption, and fail when
+             * the origin has forgotten its ticket key; without one it falls back to a full handshake (RFC 5077 §3.4). */
+            if (wolfSSL_SESSION_has_ticket(session))
+                (void)wolfSSL_SESSION_set1_id(session, (const unsigned char *)"", 0);
             wolfSSL_set_session(t->ssl, session);
             wolfSSL_SESSION_free(session);
         }
@@ -315,6 +340,7 @@ static enum err establish(struct tls *t)
         return tls_fail(t, 0);
     }
     tls_enter(t, TLS_OPEN);
+    log_keys(t);
     if (!t->server && t->session.n > 0) {
         sessions_put(tls_client_sessions(t->client_config), buf_span(&t->session_key), buf_span(&t->session), t->chain);
         explicit_bzero(t->session.p, t->session.cap);

@@ -50,9 +50,11 @@ void tls_note(struct tls *t, const char *format, ...) __attribute__((format(prin
 
 /* server.c */
 WOLFSSL *tls_server_ssl(struct tls_server_config *config, struct leaf *leaf);
+int tls_server_keylog(const struct tls_server_config *config); /* a descriptor, or -1 */
 
 /* client.c */
 WOLFSSL *tls_client_ssl(struct tls_client_config *config);
+int tls_client_keylog(const struct tls_client_config *config);
 bool tls_client_insecure(const struct tls_client_config *config);
 struct sessions *tls_client_sessions(const struct tls_client_config *config); /* NULL: none are kept */
 

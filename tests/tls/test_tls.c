@@ -175,6 +175,7 @@ static void test_resumption(void **state)
         assert_true(resumed(w, "one.example.com", versions[v]));
     }
     /* Another policy is another store. */
+    assert_false(resumed(w, "one.example.com", 0));
     struct tls_client_config *strict = w->client;
     w->client = NULL;
     world_client(w, true);
@@ -195,7 +196,8 @@ static void test_ticket_of_another_host(void **state)
         struct tls_info info;
         assert_false(resumed(w, "mine.example.com", versions[v]));
         struct leaf *leaf;
-        assert_int_equal(leaf_get(w->leaves, SPAN("other.example.com"), SPAN("mine.example.com\0"), &leaf), ERR_OK);
+        /* The names of both versions' hosts; see pair_open(). */
+        assert_int_equal(leaf_get(w->leaves, SPAN("other.example.com"), SPAN("mine.example.com\0v303-mine.example.com\0"), &leaf), ERR_OK);
         pair_open(w, &c, &s, "mine.example.com", SPAN_EMPTY, SPAN_EMPTY, versions[v]);
         tls_destroy(&s.tls);
         assert_int_equal(tls_accept(&s.tls, w->server, leaf, SPAN_EMPTY, &end_events, &s), ERR_OK);
@@ -210,6 +212,28 @@ static void test_ticket_of_another_host(void **state)
         leaf_unref(&leaf);
         pair_close(&c, &s);
     }
+}
+
+/* An origin that spoke TLS 1.3 and now speaks 1.2 only: the session is of no use, the handshake goes on. */
+static void test_origin_downgrade(void **state)
+{
+    struct world *w = *state;
+    struct end c, s;
+    world_client(w, false);
+    assert_false(resumed(w, "down.example.com", 0));
+    for (int i = 0; i < 2; i++) {
+        pair_open(w, &c, &s, "down.example.com", SPAN_EMPTY, SPAN_EMPTY, 0);
+        assert_int_equal(wolfSSL_set_max_proto_version(s.tls->ssl, TLS1_2_VERSION), WOLFSSL_SUCCESS);
+        assert_int_equal(tls_start(c.tls), ERR_OK);
+        pair_run(&c, &s, SIZE_MAX);
+        assert_string_equal(c.error ? tls_error(c.tls) : "", "");
+        assert_int_equal(c.established + s.established, 2);
+        exchange(&s, &c, SPAN("hello"), SIZE_MAX);
+        pair_close(&c, &s);
+    }
+    /* And up again. */
+    pair_handshake(w, &c, &s, "down.example.com", 0);
+    pair_close(&c, &s);
 }
 
 static void test_close_and_truncation(void **state)
@@ -364,6 +388,7 @@ static void test_key_log(void **state)
     for (size_t v = 0; v < ARRAY_LEN(versions); v++) {
         struct end c, s;
         pair_handshake(w, &c, &s, "keys.example.com", versions[v]);
+        exchange(&c, &s, SPAN("hello"), SIZE_MAX);
         pair_close(&c, &s);
     }
     struct stat st;
@@ -386,8 +411,7 @@ static void test_key_log(void **state)
     fclose(f);
     assert_int_equal(old, 1);
     assert_int_equal(fresh, 1);
-    tls_server_config_destroy(&w->server);
-    w->server = quiet;
+    tls_server_config_destroy(&quiet);
     leaf_cache_destroy(&w->leaves);
     tls_server_config_destroy(&w->server);
     assert_int_equal(leaf_cache_create(&w->leaves, w->ca, 16, NULL), ERR_OK);
@@ -402,7 +426,7 @@ int main(void)
         cmocka_unit_test(test_every_chunk_size), cmocka_unit_test(test_one_byte_writes),
         cmocka_unit_test(test_info), cmocka_unit_test(test_alpn),
         cmocka_unit_test(test_resumption), cmocka_unit_test(test_ticket_of_another_host),
-        cmocka_unit_test(test_close_and_truncation), cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_origin_downgrade), cmocka_unit_test(test_close_and_truncation), cmocka_unit_test(test_damage),
         cmocka_unit_test(test_client_refuses_us), cmocka_unit_test(test_key_update),
         cmocka_unit_test(test_callback_errors), cmocka_unit_test(test_key_log),
     };
