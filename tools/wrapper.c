@@ -146,6 +146,35 @@ static enum err start_failed(int error, const char *name, int *exit_code, struct
     return err_from_errno(error);
 }
 
+/* 0, or the errno with which an exec of it would fail. */
+static int try_program(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return errno == ENOTDIR ? ENOENT : errno;
+    return !S_ISREG(st.st_mode) || access(path, X_OK) < 0 ? EACCES : 0;
+}
+
+enum err wrapper_find(const char *name, int *exit_code, struct buf *problem)
+{
+    const char *path = getenv("PATH");
+    int error = strchr(name, '/') ? try_program(name) : ENOENT;
+    struct buf candidate = BUF_INIT;
+    enum err e = ERR_OK;
+    if (*name && !strchr(name, '/'))
+        for (const char *at = path ? path : "/bin:/usr/bin"; !e && error && at;) {
+            const char *end = strchrnul(at, ':');
+            buf_clear(&candidate);
+            e = buf_printf(&candidate, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", name);
+            const char *text = e ? NULL : buf_cstr(&candidate);
+            int found = text ? try_program(text) : ENOMEM;
+            error = found == 0 || found != ENOENT ? found : error; /* as execvp does: not executable outweighs not there */
+            at = *end ? end + 1 : NULL;
+        }
+    buf_free(&candidate);
+    return error ? start_failed(error, name, exit_code, problem) : e;
+}
+
 enum err wrapper_start(struct wrapper **out, const struct wrapper_options *options, int *exit_code, struct buf *problem)
 {
     *out = NULL;

@@ -23,6 +23,9 @@ struct wrapper_options {
     const struct rlimit *files; /* RLIMIT_NOFILE for CMD: many programs cannot deal with more than they are used to */
 };
 
+/* Is there such a program? Asked before anything is made. Fails and sets *exit_code as wrapper_start() does. */
+MUST_USE enum err wrapper_find(const char *name, int *exit_code, struct buf *problem);
+
 /* Writes the trust files into a private folder and starts CMD. *exit_code (126 not executable, 127 not found, 125 anything else) is set on failure,
  * and *problem gets a sentence. Fails with ERR_NOT_FOUND, ERR_PERMISSION, ERR_IO, ERR_NOMEM and others. */
 MUST_USE enum err wrapper_start(struct wrapper **out, const struct wrapper_options *options, int *exit_code, struct buf *problem);
