@@ -58,8 +58,10 @@ enum err pem_next(struct span *in, struct span *label, struct buf *der)
     size_t body_n = span_search(rest, end);
     struct span body = span_first(rest, body_n);
     *in = span_from(rest, body_n);
-    /* A block that never ends must not swallow the next one. */
-    if (body_n == rest.n || span_search(body, dashes) < body.n) {
+    /* A block that never ends must not swallow the next one; and one whose last line is cut off was cut off. */
+    struct span tail = span_from(*in, end.n);
+    bool whole = span_starts_with(tail, *label) && span_starts_with(span_from(tail, label_n), dashes);
+    if (!whole || span_search(body, dashes) < body.n) {
         *in = rest;
         return ERR_PARSE;
     }
