@@ -244,12 +244,13 @@ void proxy_destroy(struct proxy **p)
     assert(it->started == 0);
     for (unsigned i = 0; i < it->workers_n; i++) {
         struct worker *w = &it->workers[i];
-        if (w->env.loop) { /* it never ran */
+        if (w->env.loop && !w->unwired) { /* it never ran */
             listener_close(&w->listener);
             if (it->options.unwire)
                 it->options.unwire(it->options.ctx, i, &w->pipeline);
-            loop_destroy(&w->env.loop);
         }
+        if (w->env.loop)
+            loop_destroy(&w->env.loop);
         if (w->fd >= 0)
             close(w->fd);
     }

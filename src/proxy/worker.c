@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "proxy/client.h"
 #include "proxy/worker_run.h"
+#include "ring/stream.h"
 
 enum { WORKER_FLUSH_MS = 20, WORKER_REFUSED_MAX = 256 };
 
@@ -36,7 +37,7 @@ void worker_client_gone(struct worker *w)
     if (w->listener && w->clients_n + 1 == w->clients_max)
         listener_resume(w->listener);
     if (w->stopping && list_empty(&w->clients))
-        loop_stop(w->env.loop);
+        loop_start(w->env.loop, &w->drained, 0);
 }
 
 void worker_client_refused(struct worker *w, const char *host, const char *reason)
@@ -77,6 +78,16 @@ static void worker_each_client(struct worker *w, bool now)
         client_stop(client_of_link(it), now);
 }
 
+/* All clients have gone; what was sent to them may still have to leave. */
+static void worker_drained(struct task *task)
+{
+    struct worker *w = container_of(task, struct worker, drained);
+    if (stream_count_flushing(w->env.loop) == 0)
+        loop_stop(w->env.loop);
+    else
+        loop_start(w->env.loop, &w->drained, WORKER_FLUSH_MS / 4 * NS_PER_MS);
+}
+
 static void worker_deadline(struct task *task)
 {
     struct worker *w = container_of(task, struct worker, deadline);
@@ -91,11 +102,10 @@ static void worker_stop(struct post *post)
         return;
     w->stopping = true;
     listener_close(&w->listener);
+    loop_start(w->env.loop, &w->deadline, LIMIT_SHUTDOWN_MS * NS_PER_MS);
     worker_each_client(w, false);
     if (list_empty(&w->clients))
-        loop_stop(w->env.loop);
-    else
-        loop_start(w->env.loop, &w->deadline, LIMIT_SHUTDOWN_MS * NS_PER_MS);
+        loop_start(w->env.loop, &w->drained, 0);
 }
 
 static void worker_cut(struct post *post)
@@ -117,6 +127,7 @@ void worker_init(struct worker *w, struct proxy *proxy, const struct proxy_optio
     list_init(&w->refused);
     task_init(&w->flush, worker_flush);
     task_init(&w->deadline, worker_deadline);
+    task_init(&w->drained, worker_drained);
     w->stop_post.run = worker_stop;
     w->cut_post.run = worker_cut;
     page_init(&w->page, w);
@@ -137,11 +148,12 @@ void *worker_run(void *arg)
     listener_close(&w->listener);
     loop_stop_task(w->env.loop, &w->flush);
     loop_stop_task(w->env.loop, &w->deadline);
+    loop_stop_task(w->env.loop, &w->drained);
     if (w->options->flush)
         w->options->flush(w->options->ctx, w->env.index);
     if (w->options->unwire)
         w->options->unwire(w->options->ctx, w->env.index, &w->pipeline);
-    loop_destroy(&w->env.loop);
+    w->unwired = true; /* the loop itself stays until proxy_destroy(): others may still post to it */
     struct list *link;
     while ((link = list_pop(&w->refused)))
         mem_free(container_of(link, struct refused_host, link));

@@ -17,11 +17,11 @@ struct worker {
     struct listener *listener;
     struct list clients;
     unsigned clients_n, clients_max;
-    struct task flush, deadline;
+    struct task flush, deadline, drained;
     struct post stop_post, cut_post;
     struct list refused;    /* hosts whose clients refused our certificate: named once each */
     unsigned refused_n;
-    bool stopping;
+    bool stopping, unwired;
     pthread_t thread;
     enum err result;
     int fd;                 /* the listening descriptor, until the listener takes it */

@@ -9,7 +9,7 @@ void worker_init(struct worker *w, struct proxy *proxy, const struct proxy_optio
 /* Gives the worker's descriptor to its loop. */
 MUST_USE enum err worker_listen(struct worker *w);
 
-/* The thread: runs the loop, then ends everything of the worker, its loop last. */
+/* The thread: runs the loop, then ends everything of the worker but its loop. */
 void *worker_run(void *arg);
 
 #endif

@@ -430,3 +430,16 @@ bool stream_local(const struct stream *s, struct sockaddr_storage *out)
     memset(out, 0, sizeof *out);
     return getsockname(s->io.fd, (struct sockaddr *)out, &length) == 0;
 }
+
+size_t stream_count_flushing(const struct loop *loop)
+{
+    size_t n = 0;
+    for (const struct list *it = loop->ios.next; it != &loop->ios; it = it->next) {
+        const struct io *io = container_of(it, const struct io, link);
+        if (io->class != &stream_class)
+            continue;
+        const struct stream *s = container_of(io, const struct stream, io);
+        n += s->state == STREAM_FLUSHING && s->queue.n > 0;
+    }
+    return n;
+}

@@ -51,6 +51,9 @@ enum stream_close_how {
 /* Ends it and clears *s (may be NULL). No callback comes after this; the memory goes when the kernel has let go. */
 void stream_close(struct stream **s, enum stream_close_how how);
 
+/* Streams that were closed with STREAM_FLUSH and still hold bytes that the kernel has not taken. */
+size_t stream_count_flushing(const struct loop *loop);
+
 /* Addresses of both ends. False when the kernel does not know any more. */
 bool stream_peer(const struct stream *s, struct sockaddr_storage *out);
 bool stream_local(const struct stream *s, struct sockaddr_storage *out);
