@@ -17,6 +17,9 @@ struct matcher_options {
     /* Is this flow to be served? NULL: all are. */
     bool (*keep)(void *ctx, const struct tape_flow *flow);
     void *keep_ctx;
+    /* The same question for who must look into the tape (a filter over bodies). NULL: all. Its errors end the loading. */
+    enum err (*include)(void *ctx, struct tape *tape, const struct tape_flow *flow, bool *yes);
+    void *include_ctx;
     /* Appends a certificate's names, a 0 byte after each (replay/ does not know TLS). NULL: origins have no names. */
     enum err (*names_from_certificate)(struct span der, struct buf *out);
 };
