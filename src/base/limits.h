@@ -45,9 +45,20 @@
     X(LIMIT_DEDUP_ENTRIES, 65536, "contents remembered for storing equal ones once")                        \
     X(LIMIT_DECODE_BYTES, 268435456, "bytes that one content decodes to")                                   \
     X(LIMIT_DECODE_RATIO, 2000, "how many times its size one content may decode to")                        \
+    X(LIMIT_EXPORT_KEEP_BYTES, 1048576, "decoded bytes of a body that an export keeps from its first look to its second") \
+    X(LIMIT_FILTER_WINDOW_BYTES, 1048576, "bytes of a body that a filter searches in one piece")                          \
+    X(LIMIT_FILTER_OVERLAP_BYTES, 65536, "bytes that two such pieces have in common")                                     \
+    X(LIMIT_FILTER_BYTES, 65536, "bytes of a filter expression")                                                          \
+    X(LIMIT_FILTER_DEPTH, 64, "parentheses and negations within each other in a filter expression")                       \
     X(LIMIT_NEAREST, 3, "recordings named for a miss")                                                      \
     X(LIMIT_NEAREST_SEARCH, 2000, "recordings looked at to find the nearest ones")                          \
-    X(LIMIT_REPLAY_KEY_BODY_BYTES, 16777216, "request body bytes that replay compares")
+    X(LIMIT_REPLAY_KEY_BODY_BYTES, 16777216, "request body bytes that replay compares")                     \
+    X(LIMIT_REPLAY_MISSES, 1000, "misses that replay keeps for its report")                                 \
+    X(LIMIT_REPLAY_MISS_BYTES, 8388608, "bytes of those misses")                                            \
+    X(LIMIT_REPLAY_TRACKS, 4096, "tracks that replay tells apart")                                          \
+    X(LIMIT_REPLAY_DIFFERENCES, 16, "differences shown for one near miss")                                  \
+    X(LIMIT_REPLAY_VALUE_BYTES, 200, "bytes shown of one value that differs")                               \
+    X(LIMIT_REPLAY_CANDIDATES, 24, "near misses that are read from the tape to find the nearest")
 
 enum limit {
 #define LIMIT_ENUM(name, value, what) name = (value),
