@@ -44,6 +44,11 @@ endif
 
 CFLAGS ?= -O2 -g
 DEFINES := -D_GNU_SOURCE -DRINGTAPE_VERSION='"$(VERSION)"'
+# Its headers do not say before 2.4.
+LIBURING_VERSION := $(shell pkg-config --modversion liburing 2>/dev/null)
+ifneq ($(LIBURING_VERSION),)
+DEFINES += -DRINGTAPE_LIBURING_VERSION='"$(LIBURING_VERSION)"'
+endif
 # The libraries' headers are system headers here: their warnings are not ours.
 INCLUDES := -Isrc -I. -Ibuild -isystem $(WOLFSSL_PREFIX)/include -isystem $(LLHTTP_DIR)/include
 HARDENING := -fstack-protector-strong -fPIE

@@ -60,6 +60,9 @@ struct post {
 };
 void loop_post(struct loop *loop, struct post *post);
 
+/* liburing's: "2.3". Static. */
+const char *loop_library_version(void);
+
 struct loop_counters {
     uint64_t turns, submissions, accepts, connects, recv_bytes, send_bytes, sends, recvs, starved;
 };

@@ -120,4 +120,7 @@ MUST_USE enum err tape_session_next(struct tape *tape, int64_t *after, struct ta
 
 MUST_USE enum err tape_count_flows(struct tape *tape, int64_t *out);
 
+/* SQLite's: "3.40.1". Static. */
+const char *tape_library_version(void);
+
 #endif
