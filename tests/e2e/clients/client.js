@@ -1,0 +1,62 @@
+// Fetches each URL with `fetch` (undici) or `https` through the proxy of the environment; prints status, headers and digest.
+const crypto = require('crypto');
+const http = require('http');
+const tls = require('tls');
+
+const proxy = new URL(process.env.https_proxy);
+const body = '{"b": 2, "a": [1, 2, 3]}';
+const kept = ['content-type', 'date', 'etag', 'last-modified', 'server'];
+
+function show(url, status, get, data) {
+  console.log(url, status, kept.map((k) => `${k}=${get(k)}`).join(' '),
+    crypto.createHash('sha256').update(data).digest('hex'), data.subarray(0, 40).toString('latin1'));
+}
+
+// `fetch`: Node's own takes the proxy from the environment since 24; before that, undici from Debian's node-undici does.
+async function withFetch(urls) {
+  let undici;
+  try { undici = require('undici'); } catch { undici = require('/usr/share/nodejs/undici'); }
+  const agent = new undici.ProxyAgent(process.env.https_proxy);
+  for (const url of urls) {
+    const r = await undici.fetch(url, { dispatcher: agent, ...(url.endsWith('/post') ? { method: 'POST', body } : {}) });
+    show(url, r.status, (k) => r.headers.get(k), Buffer.from(await r.arrayBuffer()));
+  }
+  await agent.close();
+}
+
+function connect(url) {
+  return new Promise((resolve, reject) => {
+    http.request({ host: proxy.hostname, port: proxy.port, method: 'CONNECT', path: url.host, agent: false })
+      .on('connect', (response, socket) => {
+        if (response.statusCode !== 200) return reject(new Error(`CONNECT: ${response.statusCode}`));
+        const secure = tls.connect({ socket, servername: url.hostname }, () => resolve(secure));
+        secure.on('error', reject);
+      }).on('error', reject).end();
+  });
+}
+
+async function withHttps(urls) {
+  for (const text of urls) {
+    const url = new URL(text);
+    const options = { method: text.endsWith('/post') ? 'POST' : 'GET', headers: { host: url.host, connection: 'close' } };
+    if (url.protocol === 'https:') {
+      const socket = await connect(url);
+      Object.assign(options, { createConnection: () => socket, path: url.pathname });
+    } else {
+      Object.assign(options, { host: proxy.hostname, port: proxy.port, path: text });
+    }
+    await new Promise((resolve, reject) => {
+      const request = http.request(options, (response) => {
+        const parts = [];
+        response.on('data', (d) => parts.push(d)).on('error', reject).on('end', () => {
+          show(text, response.statusCode, (k) => response.headers[k], Buffer.concat(parts));
+          resolve();
+        });
+      }).on('error', reject);
+      request.end(options.method === 'POST' ? body : undefined);
+    });
+  }
+}
+
+(process.argv[2] === 'fetch' ? withFetch : withHttps)(process.argv.slice(3))
+  .catch((e) => { console.error(e); process.exitCode = 1; });
