@@ -38,6 +38,7 @@ struct recorder {
     pthread_t thread;
     bool running;
     uint64_t commit_ns, gather_ns, body_bytes_max;
+    uint64_t deadline_ns;              /* the writer thread's: of the next commit; 0: nothing to commit */
     enum err result;                   /* the writer thread's, to be read after it was joined */
     atomic_bool failed;
     atomic_uint_fast64_t flows, errors, commits;
@@ -302,24 +303,25 @@ static void recorder_failed(struct recorder *r, enum err e)
               tape_writer_problem(r->writer, e));
 }
 
-static enum err recorder_commit(struct recorder *r)
+/* What is still in the list has waited already, so the next commit is not a whole interval away. */
+static enum err recorder_commit(struct recorder *r, bool more)
 {
+    r->deadline_ns = more ? clock_mono_ns() + r->commit_ns / 2 : 0;
     enum err e = assembler_commit(r->assembler);
     if (!e)
         atomic_fetch_add_explicit(&r->commits, 1, memory_order_relaxed);
     return e;
 }
 
-static enum err recorder_write(struct recorder *r, struct block *b)
+static enum err recorder_write(struct recorder *r, const struct block *b)
 {
     enum err e = assembler_notes(r->assembler, span_of(b->bytes, b->n));
     struct assembler_counters counters = assembler_counters(r->assembler);
     atomic_store_explicit(&r->flows, counters.flows, memory_order_relaxed);
     atomic_store_explicit(&r->errors, counters.errors, memory_order_relaxed);
     struct assembler_pending pending = assembler_pending(r->assembler);
-    if (!e && (pending.flows >= LIMIT_COMMIT_FLOWS || pending.bytes >= LIMIT_COMMIT_BYTES))
-        e = recorder_commit(r);
-    return e;
+    bool due = pending.flows >= LIMIT_COMMIT_FLOWS || pending.bytes >= LIMIT_COMMIT_BYTES || clock_mono_ns() >= r->deadline_ns;
+    return !e && due ? recorder_commit(r, b->next != NULL) : e;
 }
 
 /* Takes a list of blocks; after a failure it only gives them back. */
@@ -327,11 +329,10 @@ static enum err recorder_write_all(struct recorder *r, struct block *list, enum 
 {
     while (list) {
         struct block *next = list->next;
-        if (!e) {
+        if (!e)
             e = recorder_write(r, list);
-            if (e)
-                recorder_failed(r, e);
-        }
+        if (e)
+            recorder_failed(r, e);
         queue_recycle(r->queue, list);
         list = next;
     }
@@ -342,29 +343,24 @@ static void *recorder_run(void *ctx)
 {
     struct recorder *r = ctx;
     enum err e = ERR_OK;
-    uint64_t deadline_ns = 0; /* of the next commit; 0: nothing to commit */
     bool stopped = false;
     while (!stopped) {
         uint64_t first_ns;
-        struct block *list = queue_take(r->queue, r->gather_ns, deadline_ns, &first_ns, &stopped);
-        if (list && !deadline_ns)
-            deadline_ns = first_ns + r->commit_ns;
+        struct block *list = queue_take(r->queue, r->gather_ns, r->deadline_ns, &first_ns, &stopped);
+        if (list && !r->deadline_ns)
+            r->deadline_ns = first_ns + r->commit_ns;
         e = recorder_write_all(r, list, e);
-        if (!e && assembler_pending(r->assembler).bytes == 0)
-            deadline_ns = 0;
-        if (!e && deadline_ns && clock_mono_ns() >= deadline_ns) {
-            e = recorder_commit(r);
-            if (e)
-                recorder_failed(r, e);
-            deadline_ns = 0;
+        if (!e && r->deadline_ns && clock_mono_ns() >= r->deadline_ns)
+            e = recorder_commit(r, false);
+        if (e) {
+            recorder_failed(r, e);
+            r->deadline_ns = 0;
         }
-        if (e)
-            deadline_ns = 0;
     }
     if (!e)
         e = assembler_finish(r->assembler);
     if (!e)
-        e = recorder_commit(r);
+        e = recorder_commit(r, false);
     if (e)
         recorder_failed(r, e);
     return NULL;

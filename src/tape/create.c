@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum {
-    PAGE_BYTES = 16384, /* measured: docs/performance.md */
+    PAGE_BYTES = 32768, /* measured: docs/performance.md */
     WAL_BYTES = 4 << 20,
     WAL_KEPT_BYTES = 64 << 20, /* what the log is cut back to after a long reader let it grow */
     BUSY_MS = 5000,
