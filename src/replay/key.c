@@ -216,6 +216,9 @@ enum err key_compute(struct key *out, const struct rules *rules, const struct ha
         if (rules_has(rules, compared[i].field))
             hash128_add(&st, span_of(&out->part[compared[i].part], sizeof(uint64_t)));
     hash128_add(&st, span_of(&out->part[KEY_HEADERS], sizeof(uint64_t)));
+    /* What cannot stand for each other, whatever the rules leave out. */
+    const uint8_t kind[2] = {span_eq(r->method, SPAN("CONNECT")), r->upgraded};
+    hash128_add(&st, span_of(kind, sizeof kind));
     out->all = hash128_end(&st);
     return e;
 }

@@ -20,6 +20,7 @@ struct key_request {
     unsigned port;
     struct span path;               /* with its query */
     const struct headers *headers;  /* NULL: the rules compare none (key_needs_headers()) */
+    bool upgraded;                  /* to another protocol (101) */
     uint64_t body;                  /* content_end()'s; 0: no body */
 };
 

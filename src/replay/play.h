@@ -1,0 +1,101 @@
+/* play.h: one exchange that is answered from a tape. Internal to replay/.
+ *
+ *   COLLECT ──> INFORMATIONAL ──> HEAD ──> BODY ──> TRAILERS ──> END ──> (let go)
+ *      │                           └─────> RAW ────────────────^ ^
+ *      └─────────────────────────────────────────────────────────┘   (PART_ERROR at once)
+ *
+ * COLLECT takes the request; the rest is driven by `task` alone, so that nothing is ever answered inside open() or request(). */
+#ifndef RINGTAPE_REPLAY_PLAY_H
+#define RINGTAPE_REPLAY_PLAY_H
+
+#include "replay/content.h"
+#include "replay/player.h"
+
+enum play_state { PLAY_COLLECT, PLAY_INFORMATIONAL, PLAY_HEAD, PLAY_BODY, PLAY_TRAILERS, PLAY_RAW, PLAY_END, PLAY_STATES };
+
+struct player {
+    struct origin origin;
+    struct matcher *matcher;
+    struct scheduler *scheduler;
+    const struct log *log;
+    struct tape **tapes;
+    size_t tapes_n;
+    struct key_scratch scratch;
+    struct buf json, line;   /* room */
+    struct list live, spare; /* plays */
+    size_t spares;
+    struct list questions;   /* probes */
+};
+
+struct play {
+    struct list link;
+    struct player *player;
+    struct exchange *x;
+    struct task task;
+    enum play_state state;
+    bool paused;             /* the client takes nothing more for now */
+    bool request_paused;     /* we asked for that */
+
+    /* the request */
+    struct head request;
+    struct content content;
+    bool tunnel;             /* it began as one */
+    bool collect;            /* the body is part of the key */
+    bool request_ended;
+    bool expects;            /* 100 (Continue) is still to be said */
+    bool matched;
+
+    /* the answer */
+    struct match match;
+    struct tape *tape;
+    struct head head;
+    struct headers trailers;
+    struct buf informational, canned, reason;
+    struct span informational_rest;
+    struct tape_body_ref body_ref;
+    struct tape_body *body;
+    struct span piece;       /* read and not yet given */
+    int64_t piece_at_ns;
+    bool no_body;            /* HEAD, 204, 304 */
+    bool early;              /* the recorded answer began before its request had ended */
+    enum err error;          /* how it ends; ERR_OK: with PART_END */
+
+    /* time: what was recorded at anchor_at_ns happened now at anchor_ns */
+    uint64_t anchor_ns;
+    int64_t anchor_at_ns, begin_at_ns, end_at_ns;
+
+    /* tunnels and upgrades */
+    enum flow_kind kind;
+    bool raw, client_ended;
+    struct tape_message_cursor *messages;
+    bool has_message, from_client;
+    struct span payload;     /* what is left of the message in hand */
+    int64_t message_at_ns;
+    struct buf said;         /* by the client, not yet compared */
+    uint64_t said_bytes;     /* compared so far */
+};
+
+/* Takes one from the player's spares or makes one; NULL: out of memory. */
+struct play *play_begin(struct player *player, struct exchange *x);
+/* Lets go of the exchange; calls nothing. */
+void play_end(struct play *p);
+/* Has really gone: for player_destroy(). */
+void play_free(struct play *p);
+
+void play_enter(struct play *p, enum play_state to);
+/* Runs the play from the loop. */
+void play_wake(struct play *p, uint64_t delay_ns);
+void play_run(struct task *task);
+/* Is it too early for what was recorded at that offset? Then the play is woken in time. */
+bool play_must_wait(struct play *p, int64_t at_ns);
+/* It ends with an error from here on. */
+void play_fail(struct play *p, enum err e, const char *reason);
+
+/* play_match.c: the request is known well enough: finds what answers it, a recording or a miss. */
+void play_match(struct play *p);
+
+/* play_raw.c: client bytes of a tunnel or an upgraded connection, and one step of it; false: nothing more for now. */
+void play_raw_said(struct play *p, struct span bytes);
+bool play_raw_step(struct play *p);
+
+#endif
