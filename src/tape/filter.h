@@ -9,7 +9,8 @@ struct tape_filter;
 /* *problem gets one sentence for people on failure: what was not understood, and where. Fails with ERR_USAGE (the expression), ERR_NOMEM. */
 MUST_USE enum err tape_filter_parse(struct tape_filter **out, struct span text, struct buf *problem);
 
-/* Looks at bodies, connections and messages only where the expression asks for them. `flow` stays valid. Fails with ERR_DB, ERR_CORRUPT, ERR_NOMEM. */
+/* Looks at bodies, connections and messages only where the expression asks for them; what is damaged there matches nothing. `flow` stays
+ * valid. Fails with ERR_DB, ERR_NOMEM. */
 MUST_USE enum err tape_filter_match(struct tape_filter *filter, struct tape *tape, const struct tape_flow *flow, bool *yes);
 
 /* Frees *filter and clears it; *filter may be NULL. */
