@@ -107,7 +107,8 @@ static enum err load_body(struct load *l, const struct tape_flow *f, uint64_t *o
 static enum err load_key(struct load *l, const struct tape_flow *f, struct key *out)
 {
     const struct rules *rules = l->m->rules;
-    struct key_request r = {.method = f->method, .scheme = f->scheme, .host = f->host, .port = f->port, .path = f->path};
+    struct key_request r = {.method = f->method, .scheme = f->scheme, .host = f->host, .port = f->port, .path = f->path,
+                            .upgraded = f->status == 101};
     bool body = rules_has(rules, RULE_BODY) && f->request_body.id != 0;
     enum err e = ERR_OK;
     headers_clear(&l->headers);

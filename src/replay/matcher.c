@@ -227,6 +227,11 @@ static uint32_t group_for(const struct matcher *m, struct hash128 key, uint32_t 
     return group;
 }
 
+bool matcher_knows(const struct matcher *m, const struct key *key)
+{
+    return matcher_find_group(m, key->all, m->tracked ? TRACK_ALL : TRACK_NONE) != SLOT_NONE;
+}
+
 static enum miss_reason miss_reason_of(const struct matcher *m, const struct key *key, bool exhausted)
 {
     if (exhausted)

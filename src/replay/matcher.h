@@ -52,6 +52,9 @@ struct match {
 /* Takes the next recording of that key for a request of that track (empty: none), and counts. False: a miss, counted, *reason says why. */
 bool matcher_take(struct matcher *m, const struct key *key, struct span track, struct match *out, enum miss_reason *reason);
 
+/* Is there any recording of that key? Counts nothing. */
+bool matcher_knows(const struct matcher *m, const struct key *key);
+
 /* The recordings most like `key`, best first: at most `max`. Looks at no more than LIMIT_NEAREST_SEARCH. For a key that was exhausted: that key's own. */
 size_t matcher_nearest(const struct matcher *m, const struct key *key, struct match *out, size_t max);
 

@@ -18,9 +18,11 @@ void play_raw_said(struct play *p, struct span bytes)
 {
     if (p->state == PLAY_END)
         return;
-    if (buf_put(&p->said, bytes))
+    if (buf_put(&p->said, bytes)) {
         play_fail(p, ERR_NOMEM, err_text(ERR_NOMEM));
-    else if (p->said.n >= LIMIT_SEND_HIGH)
+        play_enter(p, PLAY_END);
+        play_wake(p, 0);
+    } else if (p->said.n >= LIMIT_SEND_HIGH)
         pause_request(p, true);
     if (p->state == PLAY_RAW)
         play_wake(p, 0);
