@@ -49,16 +49,20 @@ static enum err headers_grow(struct headers *h)
     return ERR_OK;
 }
 
-/* May `more` bytes join the block? Waste counts only against the outer bound. */
-static bool headers_may_hold(const struct headers *h, size_t more)
+/* May `more` bytes join the block, once the fields called `gone` (or none, if that is empty) have left? Waste counts only against the
+ * outer bound. */
+static bool headers_may_hold(const struct headers *h, size_t more, struct span gone)
 {
     if (more > LIMIT_HEAD_BYTES || h->block.n + more > HEAD_BLOCK_MAX)
         return false;
     if (h->block.n + more <= LIMIT_HEAD_BYTES)
         return true;
     size_t live = more;
-    for (uint32_t i = 0; i < h->n; i++)
-        live += (size_t)h->fields[i].name.n + h->fields[i].value.n;
+    for (uint32_t i = 0; i < h->n; i++) {
+        struct header f = headers_at(h, i);
+        if (gone.n == 0 || !span_eq_nocase(f.name, gone))
+            live += f.name.n + f.value.n;
+    }
     return live <= LIMIT_HEAD_BYTES;
 }
 
@@ -80,9 +84,9 @@ static enum err block_put(struct buf *block, struct span bytes, struct slice *ou
 }
 
 /* Copies a field into the block; the list does not hold it yet. */
-static enum err field_put(struct headers *h, struct span name, struct span value, struct header_slice *out)
+static enum err field_put(struct headers *h, struct span name, struct span value, struct span gone, struct header_slice *out)
 {
-    if (name.n > LIMIT_HEAD_BYTES || value.n > LIMIT_HEAD_BYTES || !headers_may_hold(h, name.n + value.n))
+    if (name.n > LIMIT_HEAD_BYTES || value.n > LIMIT_HEAD_BYTES || !headers_may_hold(h, name.n + value.n, gone))
         return ERR_LIMIT;
     /* The value may lie in the block, which copying the name may move. */
     bool inside = h->block.p && value.n && value.p >= h->block.p && value.p < h->block.p + h->block.cap;
@@ -98,7 +102,7 @@ enum err headers_add(struct headers *h, struct span name, struct span value)
     struct header_slice field;
     enum err e = headers_grow(h);
     if (!e)
-        e = field_put(h, name, value, &field);
+        e = field_put(h, name, value, SPAN_EMPTY, &field);
     if (!e)
         h->fields[h->n++] = field;
     return e;
@@ -162,7 +166,7 @@ enum err headers_set(struct headers *h, struct span name, struct span value)
     struct span old;
     enum err e = headers_find(h, name, &old) ? ERR_OK : headers_grow(h);
     if (!e)
-        e = field_put(h, name, value, &field);
+        e = field_put(h, name, value, name, &field);
     if (e)
         return e;
     (void)headers_remove(h, headers_span(h, field.name));
@@ -212,7 +216,7 @@ void head_clear(struct head *h, enum head_kind kind)
 enum err head_set(struct head *h, struct slice *slot, struct span bytes)
 {
     assert((const char *)slot >= (const char *)h && (const char *)slot < (const char *)(h + 1));
-    if (!headers_may_hold(&h->headers, bytes.n))
+    if (!headers_may_hold(&h->headers, bytes.n, SPAN_EMPTY))
         return ERR_LIMIT;
     return block_put(&h->headers.block, bytes, slot);
 }
