@@ -18,11 +18,11 @@ configure_options='
     --enable-opensslall --enable-opensslextra --enable-sni --enable-alpn --enable-session-ticket --enable-tls13
     --enable-curve25519 --enable-ed25519 --enable-chacha --enable-poly1305 --enable-certgen --enable-certext
     --enable-certreq --enable-keygen --enable-ocsp --enable-ocspstapling --enable-ocspstapling2 --enable-sys-ca-certs
-    --enable-extended-master --enable-altcertchains --enable-ip-alt-name --enable-keylog-export --disable-earlydata
+    --enable-extended-master --enable-altcertchains --enable-ip-alt-name --disable-earlydata
     --disable-oldtls --disable-examples --disable-crypttests --disable-benchmark --enable-reproducible-build'
 # -fPIE comes with Debian's gcc; it is named for compilers whose default it is not.
 cflags='-O2 -fPIE -DWOLFSSL_ALT_NAMES -DWOLFSSL_ALWAYS_KEEP_SNI -DENABLE_SESSION_CACHE_ROW_LOCK'
-cflags+=' -DNO_SESSION_CACHE_REF -DNO_CLIENT_CACHE'
+cflags+=' -DNO_SESSION_CACHE_REF -DNO_CLIENT_CACHE -DHAVE_SECRET_CALLBACK'
 
 machine=$(uname -m)
 if [ "$machine" != x86_64 ]; then

@@ -19,6 +19,7 @@
 
 struct network {
     struct origin origin;
+    struct network_options options;
     struct upstream_env env;
     struct list pool;     /* idle upstreams, the latest first */
     size_t pool_n;
@@ -644,7 +645,8 @@ enum err network_create(struct network **out, const struct network_options *opti
     if (!n)
         return ERR_NOMEM;
     n->origin.ops = &network_ops;
-    n->env = (struct upstream_env){options, env, pipeline, network_idle, network_gone, n};
+    n->options = *options;
+    n->env = (struct upstream_env){&n->options, env, pipeline, network_idle, network_gone, n};
     list_init(&n->pool);
     task_init(&n->reap, network_reap);
     return ERR_OK;

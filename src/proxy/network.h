@@ -24,7 +24,7 @@ struct network_upstream {
 };
 MUST_USE enum err network_upstream_parse(const char *text, struct network_upstream *out, struct buf *problem);
 
-/* Shared by all workers; borrowed, and must outlive them. */
+/* Copied; what it points to is borrowed, shared by all workers, and must outlive them. */
 struct network_options {
     struct resolver *resolver;
     struct tls_client_config *tls;
