@@ -35,6 +35,7 @@ struct record {
     struct recorder *recorder;
     struct resolver *resolver;
     struct tls_client_config *tls;
+    struct network_options network; /* all workers refer to it */
     struct network *networks[SERVE_WORKERS_MAX];
     uint64_t connects; /* atomic */
 };
@@ -166,24 +167,26 @@ static enum err record_prepare(void *ctx, const struct log *log, struct buf *pro
         return e ? e : ERR_EXISTS;
     }
     enum err e = tls_client_config_create(&r->tls, &options, problem);
-    return e ? e : resolver_create(&r->resolver, LIMIT_RESOLVER_THREADS, log);
-}
-
-static enum err record_wire(void *ctx, const struct proxy_worker_env *env, struct pipeline *pipeline, struct buf *problem)
-{
-    struct record *r = ctx;
-    struct network_options options = {
+    if (!e)
+        e = resolver_create(&r->resolver, LIMIT_RESOLVER_THREADS, log);
+    r->network = (struct network_options){
         .resolver = r->resolver,
         .tls = r->tls,
         .maps = r->maps,
         .maps_n = r->maps_n,
         .upstream = r->has_upstream ? &r->upstream : NULL,
-        .log = r->log,
+        .log = log,
         .connects = &r->connects,
     };
+    return e;
+}
+
+static enum err record_wire(void *ctx, const struct proxy_worker_env *env, struct pipeline *pipeline, struct buf *problem)
+{
+    struct record *r = ctx;
     enum err e = r->recorder ? ERR_OK : open_recorder(r, problem);
     if (!e)
-        e = network_create(&r->networks[env->index], &options, env, pipeline);
+        e = network_create(&r->networks[env->index], &r->network, env, pipeline);
     if (e)
         return e;
     pipeline->origin = network_origin(r->networks[env->index]);

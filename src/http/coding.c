@@ -32,6 +32,7 @@ struct stage {
     bool open;         /* the library's state exists */
     bool started;      /* a byte came in */
     bool complete;     /* the content may end here */
+    bool over;         /* what follows is no part of it */
     uint8_t probe[2];  /* deflate: its first bytes, until they tell zlib from raw */
     unsigned probed;
     uint64_t out_bytes;
@@ -92,7 +93,8 @@ static enum err zlib_step(struct stage *s, struct step *step)
 {
     if (s->complete) {
         /* Another gzip member may follow; anything else after the end is ignored, as browsers do. */
-        if (s->kind != CODING_GZIP || step->in.n == 0 || step->in.p[0] != 0x1f) {
+        s->over |= s->kind != CODING_GZIP || (step->in.n > 0 && step->in.p[0] != 0x1f);
+        if (s->over || step->in.n == 0) {
             step->in = SPAN_EMPTY;
             return ERR_OK;
         }

@@ -72,13 +72,13 @@ static enum err block_put(struct buf *block, struct span bytes, struct slice *ou
     bool inside = bytes.n > 0 && block->p && bytes.p >= block->p && bytes.p < block->p + block->cap;
     size_t offset = inside ? (size_t)(bytes.p - block->p) : 0;
     uint8_t *at;
+    *out = (struct slice){(uint32_t)block->n, (uint32_t)bytes.n};
+    if (bytes.n == 0)
+        return ERR_OK;
     enum err e = buf_reserve(block, bytes.n, &at);
     if (e)
         return e;
-    out->at = (uint32_t)block->n;
-    out->n = (uint32_t)bytes.n;
-    if (bytes.n)
-        memcpy(at, inside ? block->p + offset : bytes.p, bytes.n);
+    memcpy(at, inside ? block->p + offset : bytes.p, bytes.n);
     buf_commit(block, bytes.n);
     return ERR_OK;
 }

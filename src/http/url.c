@@ -145,6 +145,8 @@ static int hex_digit(uint8_t c)
 enum err url_decode(struct buf *out, struct span text, bool plus)
 {
     uint8_t *at;
+    if (text.n == 0)
+        return ERR_OK;
     enum err e = buf_reserve(out, text.n, &at);
     if (e)
         return e;

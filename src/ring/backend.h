@@ -96,6 +96,7 @@ struct loop {
     struct task feed;             /* tries those again */
     int wake_fd;
     atomic_bool stopping;
+    atomic_uint wakers;           /* other threads that are inside loop_post() or loop_stop() */
     _Atomic(struct post *) posts; /* a stack, newest first */
     struct {
         _Atomic uint64_t turns, submissions, accepts, connects, recv_bytes, send_bytes, sends, recvs, starved;

@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -75,8 +76,10 @@ static void loop_wake(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
     int saved = errno; /* a signal handler may call this */
+    atomic_fetch_add_explicit(&loop->wakers, 1, memory_order_acq_rel);
     atomic_store_explicit(&loop->stopping, true, memory_order_release);
     loop_wake(loop);
+    atomic_fetch_sub_explicit(&loop->wakers, 1, memory_order_release);
     errno = saved;
 }
 
@@ -84,12 +87,22 @@ void loop_stop(struct loop *loop)
  * another one there is taken with it. */
 void loop_post(struct loop *loop, struct post *post)
 {
+    atomic_fetch_add_explicit(&loop->wakers, 1, memory_order_acq_rel);
     struct post *head = atomic_load_explicit(&loop->posts, memory_order_relaxed);
     do
         post->next = head;
     while (!atomic_compare_exchange_weak_explicit(&loop->posts, &head, post, memory_order_acq_rel, memory_order_relaxed));
     if (!head)
         loop_wake(loop);
+    atomic_fetch_sub_explicit(&loop->wakers, 1, memory_order_release);
+}
+
+/* A post can be taken, and with it the last reason for the loop to live, before its sender has written to wake_fd: that write
+ * must not meet a descriptor that is something else by now. */
+static void wakers_leave(struct loop *loop)
+{
+    while (atomic_load_explicit(&loop->wakers, memory_order_acquire))
+        sched_yield();
 }
 
 /* Oldest first. */
@@ -217,6 +230,7 @@ enum err loop_create(struct loop **out, const struct loop_config *config)
     list_init(&loop->hungry);
     task_init(&loop->feed, listener_feed);
     atomic_init(&loop->stopping, false);
+    atomic_init(&loop->wakers, 0);
     atomic_init(&loop->posts, NULL);
     /* Blocking: io_uring reads it when there is something; epoll never reads it at all. */
     loop->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -321,6 +335,7 @@ void loop_destroy(struct loop **out)
         return;
     assert(!loop->running);
     loop_drain(loop);
+    wakers_leave(loop);
     loop->backend->close(loop);
     while (!list_empty(&loop->ios)) {
         struct io *io = container_of(loop->ios.next, struct io, link);
