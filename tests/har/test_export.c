@@ -5,16 +5,21 @@
 #include <sqlite3.h>
 #include <sys/resource.h>
 
-#define TEXT_20(line) line line line line line line line line line line line line line line line line line line line line
+#define TEXT_20(line)                                                                                                  \
+    line line line line line line line line line line line line line line line line line line line line
 /* What all the encoded bodies below decode to. */
-#define DECODED TEXT_20("h\xc3\xa9llo \"tape\"\n")
+#define DECODED      TEXT_20("h\xc3\xa9llo \"tape\"\n")
 #define DECODED_JSON "\"" TEXT_20("h\xc3\xa9llo \\\"tape\\\"\\n") "\""
 
-#define GZIP "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x38\xbc\x32\x27\x27\x5f\x41\xa9\x24\xb1\x20\x55\x89\x2b\x63\x94\x07\xe5\x01\x00\x98\xa4\x4d\xb7\x18\x01\x00\x00"
-#define ZLIB "\x78\x9c\xcb\x38\xbc\x32\x27\x27\x5f\x41\xa9\x24\xb1\x20\x55\x89\x2b\x63\x94\x07\xe5\x01\x00\xa3\x73\x67\xfd"
+#define GZIP                                                                                                           \
+    "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x38\xbc\x32\x27\x27\x5f\x41\xa9\x24\xb1\x20\x55\x89\x2b\x63\x94\x07\xe5\x01\x00\x98\xa4\x4d\xb7\x18\x01\x00\x00"
+#define ZLIB                                                                                                           \
+    "\x78\x9c\xcb\x38\xbc\x32\x27\x27\x5f\x41\xa9\x24\xb1\x20\x55\x89\x2b\x63\x94\x07\xe5\x01\x00\xa3\x73\x67\xfd"
 #define RAW "\xcb\x38\xbc\x32\x27\x27\x5f\x41\xa9\x24\xb1\x20\x55\x89\x2b\x63\x94\x07\xe5\x01\x00"
-#define BROTLI "\x1b\x17\x01\xf8\x9d\x09\xb6\xad\x82\xf5\x66\x3b\x38\x85\xe6\x4b\x36\xb4\xe1\x56\x08\xa3\x4b\x95\x22\x20\x70\x55\xf6\x16\x0b\xc6\x03\x10\x7b\x26\x07"
-#define ZSTD "\x28\xb5\x2f\xfd\x64\x18\x00\xad\x00\x00\x70\x68\xc3\xa9\x6c\x6c\x6f\x20\x22\x74\x61\x70\x65\x22\x0a\x01\x00\x07\xa1\x4e\x25\x95\xa6\x1c\xf4"
+#define BROTLI                                                                                                         \
+    "\x1b\x17\x01\xf8\x9d\x09\xb6\xad\x82\xf5\x66\x3b\x38\x85\xe6\x4b\x36\xb4\xe1\x56\x08\xa3\x4b\x95\x22\x20\x70\x55\xf6\x16\x0b\xc6\x03\x10\x7b\x26\x07"
+#define ZSTD                                                                                                           \
+    "\x28\xb5\x2f\xfd\x64\x18\x00\xad\x00\x00\x70\x68\xc3\xa9\x6c\x6c\x6f\x20\x22\x74\x61\x70\x65\x22\x0a\x01\x00\x07\xa1\x4e\x25\x95\xa6\x1c\xf4"
 
 static void an_entry_has_its_exact_form(void **state)
 {
@@ -65,16 +70,18 @@ static void codings_are_undone(void **state)
         const char *encoding, *wire;
         size_t n;
     } cases[] = {
-        {"gzip", GZIP, sizeof GZIP - 1},   {"x-gzip", GZIP, sizeof GZIP - 1},     {"deflate", ZLIB, sizeof ZLIB - 1},
-        {"deflate", RAW, sizeof RAW - 1},  {"br", BROTLI, sizeof BROTLI - 1},     {"zstd", ZSTD, sizeof ZSTD - 1},
-        {"GZIP", GZIP, sizeof GZIP - 1},   {"identity, gzip", GZIP, sizeof GZIP - 1},
+        {"gzip", GZIP, sizeof GZIP - 1},  {"x-gzip", GZIP, sizeof GZIP - 1},         {"deflate", ZLIB, sizeof ZLIB - 1},
+        {"deflate", RAW, sizeof RAW - 1}, {"br", BROTLI, sizeof BROTLI - 1},         {"zstd", ZSTD, sizeof ZSTD - 1},
+        {"GZIP", GZIP, sizeof GZIP - 1},  {"identity, gzip", GZIP, sizeof GZIP - 1},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         for (size_t chunk = 0; chunk <= cases[i].n; chunk += 1 + chunk / 3) {
             const char *const headers[] = {"Content-Type", "text/plain", "Content-Encoding", cases[i].encoding, NULL};
-            json_t *e = export_one(&(struct fixture_flow){.response_headers = headers, .response_body = cases[i].wire,
-                                                          .response_body_n = cases[i].n, .response_chunk = chunk});
+            json_t *e = export_one(&(struct fixture_flow){.response_headers = headers,
+                                                          .response_body = cases[i].wire,
+                                                          .response_body_n = cases[i].n,
+                                                          .response_chunk = chunk});
             assert_json(e, "response/content/text", DECODED_JSON);
             assert_json(e, "response/content/encoding", NULL);
             assert_json(e, "response/content/comment", NULL);
@@ -94,14 +101,17 @@ static void what_cannot_be_decoded_is_kept_as_it_came(void **state)
     assert_json(e, "response/content/text", "\"not gzip at all\"");
     assert_json(e, "response/content/size", "15");
     assert_json(e, "response/content/compression", "0");
-    assert_json(e, "response/content/comment", "\"as it came: Content-Encoding gzip could not be undone (malformed input)\"");
+    assert_json(e, "response/content/comment",
+                "\"as it came: Content-Encoding gzip could not be undone (malformed input)\"");
     json_decref(e);
     e = export_one(&(struct fixture_flow){.response_headers = unknown, .response_body = "plain"});
     assert_json(e, "response/content/text", "\"plain\"");
     assert_json(e, "response/content/mimeType", "\"x-unknown\"");
-    assert_json(e, "response/content/comment", "\"as it came: Content-Encoding utf-8 could not be undone (not supported)\"");
+    assert_json(e, "response/content/comment",
+                "\"as it came: Content-Encoding utf-8 could not be undone (not supported)\"");
     json_decref(e);
-    e = export_one(&(struct fixture_flow){.response_headers = gzip, .response_body = GZIP, .response_body_n = sizeof GZIP - 5});
+    e = export_one(
+        &(struct fixture_flow){.response_headers = gzip, .response_body = GZIP, .response_body_n = sizeof GZIP - 5});
     assert_json(e, "response/content/text", DECODED_JSON);
     assert_json(e, "response/content/compression", NULL);
     assert_json(e, "response/content/comment", "\"the encoded content ends early: this is what could be decoded\"");
@@ -127,8 +137,8 @@ static void text_is_utf8_and_all_else_base64(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         for (size_t chunk = 0; chunk <= cases[i].n; chunk++) {
-            json_t *e = export_one(&(struct fixture_flow){.response_body = cases[i].body, .response_body_n = cases[i].n,
-                                                          .response_chunk = chunk});
+            json_t *e = export_one(&(struct fixture_flow){
+                .response_body = cases[i].body, .response_body_n = cases[i].n, .response_chunk = chunk});
             assert_json(e, "response/content/text", cases[i].text);
             assert_json(e, "response/content/encoding", cases[i].encoding);
             assert_int_equal(json_integer_value(json_path(e, "response/content/size")), cases[i].n);
@@ -159,17 +169,32 @@ static void cookies_and_repeated_fields(void **state)
 {
     static const char *const request[] = {"Cookie", "a=1; b=\"2\"; c", "cookie", "a=3", NULL};
     static const char *const response[] = {
-        "Set-Cookie", "s=1; Path=/; Domain=x.test; Expires=Wed, 09 Jun 2027 10:18:14 GMT; HttpOnly; Secure; SameSite=Lax",
-        "X-Twice", "1", "set-cookie", "m=2; Max-Age=60; Expires=Wed, 09 Jun 2027 10:18:14 GMT", "Set-Cookie", "gone=; Max-Age=0",
-        "Set-Cookie", "bad=4; Expires=whenever", "Set-Cookie", "far=5; Max-Age=99999999999999999999", "X-Twice", "2",
-        "Set-Cookie", "last=6; Expires=Fri, 31 Dec 9999 23:59:59 GMT", NULL};
+        "Set-Cookie",
+        "s=1; Path=/; Domain=x.test; Expires=Wed, 09 Jun 2027 10:18:14 GMT; HttpOnly; Secure; SameSite=Lax",
+        "X-Twice",
+        "1",
+        "set-cookie",
+        "m=2; Max-Age=60; Expires=Wed, 09 Jun 2027 10:18:14 GMT",
+        "Set-Cookie",
+        "gone=; Max-Age=0",
+        "Set-Cookie",
+        "bad=4; Expires=whenever",
+        "Set-Cookie",
+        "far=5; Max-Age=99999999999999999999",
+        "X-Twice",
+        "2",
+        "Set-Cookie",
+        "last=6; Expires=Fri, 31 Dec 9999 23:59:59 GMT",
+        NULL};
     (void)state;
     json_t *e = export_one(&(struct fixture_flow){.request_headers = request, .response_headers = response});
-    assert_json(e, "request/cookies", "[{\"name\":\"a\",\"value\":\"1\"},{\"name\":\"b\",\"value\":\"\\\"2\\\"\"},"
-                                      "{\"name\":\"c\",\"value\":\"\"},{\"name\":\"a\",\"value\":\"3\"}]");
-    assert_json(e, "response/cookies/0",
-                "{\"name\":\"s\",\"value\":\"1\",\"path\":\"/\",\"domain\":\"x.test\",\"expires\":\"2027-06-09T10:18:14.000Z\","
-                "\"httpOnly\":true,\"secure\":true,\"_sameSite\":\"Lax\"}");
+    assert_json(e, "request/cookies",
+                "[{\"name\":\"a\",\"value\":\"1\"},{\"name\":\"b\",\"value\":\"\\\"2\\\"\"},"
+                "{\"name\":\"c\",\"value\":\"\"},{\"name\":\"a\",\"value\":\"3\"}]");
+    assert_json(
+        e, "response/cookies/0",
+        "{\"name\":\"s\",\"value\":\"1\",\"path\":\"/\",\"domain\":\"x.test\",\"expires\":\"2027-06-09T10:18:14.000Z\","
+        "\"httpOnly\":true,\"secure\":true,\"_sameSite\":\"Lax\"}");
     assert_json(e, "response/cookies/1/expires", "\"2026-01-01T00:01:00.000Z\"");
     assert_json(e, "response/cookies/2/expires", "\"1970-01-01T00:00:00.000Z\"");
     assert_json(e, "response/cookies/3/expires", NULL);
@@ -183,16 +208,20 @@ static void cookies_and_repeated_fields(void **state)
 
 static void posted_data(void **state)
 {
-    static const char *const form[] = {"Content-Type", "application/x-www-form-urlencoded", "Content-Length", "15", NULL};
+    static const char *const form[] = {"Content-Type", "application/x-www-form-urlencoded", "Content-Length", "15",
+                                       NULL};
     static const char *const multipart[] = {"Content-Type", "multipart/form-data; boundary=\"B\"", NULL};
     static const char *const json[] = {"Content-Type", "application/json", NULL};
-    static const char parts[] = "--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\none\r\n--B\r\nContent-Disposition: "
-                                "form-data; name=\"f\"; filename=\"x.txt\"\r\nContent-Type: text/x\r\n\r\ntwo\r\n--B--\r\n";
+    static const char parts[] =
+        "--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\none\r\n--B\r\nContent-Disposition: "
+        "form-data; name=\"f\"; filename=\"x.txt\"\r\nContent-Type: text/x\r\n\r\ntwo\r\n--B--\r\n";
     (void)state;
-    json_t *e = export_one(&(struct fixture_flow){.method = "POST", .request_headers = form, .request_body = "a=1&b=%C3%A9+&a="});
-    assert_json(e, "request/postData", "{\"mimeType\":\"application/x-www-form-urlencoded\",\"params\":[{\"name\":\"a\",\"value\":\"1\"},"
-                                       "{\"name\":\"b\",\"value\":\"\xc3\xa9 \"},{\"name\":\"a\",\"value\":\"\"}],"
-                                       "\"text\":\"a=1&b=%C3%A9+&a=\"}");
+    json_t *e = export_one(
+        &(struct fixture_flow){.method = "POST", .request_headers = form, .request_body = "a=1&b=%C3%A9+&a="});
+    assert_json(e, "request/postData",
+                "{\"mimeType\":\"application/x-www-form-urlencoded\",\"params\":[{\"name\":\"a\",\"value\":\"1\"},"
+                "{\"name\":\"b\",\"value\":\"\xc3\xa9 \"},{\"name\":\"a\",\"value\":\"\"}],"
+                "\"text\":\"a=1&b=%C3%A9+&a=\"}");
     json_decref(e);
     e = export_one(&(struct fixture_flow){.method = "POST", .request_headers = multipart, .request_body = parts});
     assert_json(e, "request/postData/params",
@@ -200,12 +229,13 @@ static void posted_data(void **state)
                 "{\"name\":\"f\",\"value\":\"two\",\"fileName\":\"x.txt\",\"contentType\":\"text/x\"}]");
     assert_int_equal(json_string_length(json_path(e, "request/postData/text")), sizeof parts - 1);
     json_decref(e);
-    e = export_one(&(struct fixture_flow){.method = "POST", .request_headers = multipart, .request_body = parts,
-                                          .request_body_n = sizeof parts - 9});
+    e = export_one(&(struct fixture_flow){
+        .method = "POST", .request_headers = multipart, .request_body = parts, .request_body_n = sizeof parts - 9});
     assert_json(e, "request/postData/params", NULL); /* broken off: nothing may stand beside the text */
     json_decref(e);
     e = export_one(&(struct fixture_flow){.method = "DELETE", .request_headers = json, .request_body = "\xff{}"});
-    assert_json(e, "request/postData", "{\"mimeType\":\"application/json\",\"text\":\"/3t9\",\"_encoding\":\"base64\"}");
+    assert_json(e, "request/postData",
+                "{\"mimeType\":\"application/json\",\"text\":\"/3t9\",\"_encoding\":\"base64\"}");
     assert_json(e, "request/bodySize", "3");
     json_decref(e);
     e = export_one(&(struct fixture_flow){.method = "POST"});
@@ -227,7 +257,9 @@ static void urls_are_urls(void **state)
         {{.path = "/\xc3\xa9 #x"}, "\"http://example.test/%C3%A9%20%23x\"", "\"/\xc3\xa9 #x\""},
         {{.path = "/\xff"}, "\"http://example.test/%FF\"", "{\"base64\":\"L/8=\"}"},
         {{.host = "a/b@c:1", .path = "/"}, "\"http://a%2Fb%40c%3A1/\"", NULL},
-        {{.host = "o.test", .port = 443, .path = "", .method = "CONNECT", .kind = "tunnel"}, "\"https://o.test:443/\"", "\"\""},
+        {{.host = "o.test", .port = 443, .path = "", .method = "CONNECT", .kind = "tunnel"},
+         "\"https://o.test:443/\"",
+         "\"\""},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -257,25 +289,32 @@ static void redirects_and_versions(void **state)
 static void failures(void **state)
 {
     (void)state;
-    json_t *e = export_one(&(struct fixture_flow){.no_response = true, .error = "reset: the peer reset the connection",
-                                                  .response_end_ns = 4000000});
-    assert_json(e, "response",
-                "{\"status\":0,\"statusText\":\"\",\"httpVersion\":\"\",\"cookies\":[],\"headers\":[],"
-                "\"content\":{\"size\":0,\"mimeType\":\"x-unknown\"},\"redirectURL\":\"\",\"headersSize\":-1,\"bodySize\":-1,"
-                "\"_error\":\"reset: the peer reset the connection\"}");
+    json_t *e = export_one(&(struct fixture_flow){
+        .no_response = true, .error = "reset: the peer reset the connection", .response_end_ns = 4000000});
+    assert_json(
+        e, "response",
+        "{\"status\":0,\"statusText\":\"\",\"httpVersion\":\"\",\"cookies\":[],\"headers\":[],"
+        "\"content\":{\"size\":0,\"mimeType\":\"x-unknown\"},\"redirectURL\":\"\",\"headersSize\":-1,\"bodySize\":-1,"
+        "\"_error\":\"reset: the peer reset the connection\"}");
     assert_json(e, "_error", "\"reset: the peer reset the connection\"");
     assert_json(e, "_ringtape/complete", "false");
     assert_json(e, "time", "4");
     json_decref(e);
-    e = export_one(&(struct fixture_flow){.no_response = true, .answered = true, .status = 502, .error = "refused: no",
-                                          .sent_ns = -1, .request_end_ns = -1, .response_end_ns = 3500500});
+    e = export_one(&(struct fixture_flow){.no_response = true,
+                                          .answered = true,
+                                          .status = 502,
+                                          .error = "refused: no",
+                                          .sent_ns = -1,
+                                          .request_end_ns = -1,
+                                          .response_end_ns = 3500500});
     assert_json(e, "response/status", "502");
     assert_json(e, "response/_error", "\"refused: no\"");
     assert_json(e, "_ringtape/answered", "true");
-    assert_json(e, "timings", "{\"blocked\":3.5,\"dns\":-1,\"connect\":-1,\"ssl\":-1,\"send\":0,\"wait\":0,\"receive\":0}");
+    assert_json(e, "timings",
+                "{\"blocked\":3.5,\"dns\":-1,\"connect\":-1,\"ssl\":-1,\"send\":0,\"wait\":0,\"receive\":0}");
     json_decref(e);
-    e = export_one(&(struct fixture_flow){.no_response = true, .incomplete = true, .sent_ns = -1, .request_end_ns = -1,
-                                          .response_end_ns = -1});
+    e = export_one(&(struct fixture_flow){
+        .no_response = true, .incomplete = true, .sent_ns = -1, .request_end_ns = -1, .response_end_ns = -1});
     assert_json(e, "time", "0");
     json_decref(e);
 }
@@ -285,11 +324,16 @@ static void bytes_that_json_cannot_say_stay(void **state)
     static const char *const headers[] = {"X-\xff", "v", "X-Name", "caf\xe9", NULL};
     static const char *const trailers[] = {"X-Sum", "9", NULL};
     (void)state;
-    json_t *e = export_one(&(struct fixture_flow){.response_headers = headers, .request_trailers = trailers,
-                                                  .response_trailers = trailers, .reason = "No\xe9l", .track = "t\xff",
-                                                  .informational = "[[103,\"Early Hints\",[[\"Link\",\"</a>\"]],1000000]]"});
+    json_t *e =
+        export_one(&(struct fixture_flow){.response_headers = headers,
+                                          .request_trailers = trailers,
+                                          .response_trailers = trailers,
+                                          .reason = "No\xe9l",
+                                          .track = "t\xff",
+                                          .informational = "[[103,\"Early Hints\",[[\"Link\",\"</a>\"]],1000000]]"});
     assert_json(e, "response/headers/0", "{\"name\":\"X-\xef\xbf\xbd\",\"value\":\"v\",\"_nameBase64\":\"WC3/\"}");
-    assert_json(e, "response/headers/1", "{\"name\":\"X-Name\",\"value\":\"caf\xef\xbf\xbd\",\"_valueBase64\":\"Y2Fm6Q==\"}");
+    assert_json(e, "response/headers/1",
+                "{\"name\":\"X-Name\",\"value\":\"caf\xef\xbf\xbd\",\"_valueBase64\":\"Y2Fm6Q==\"}");
     assert_json(e, "response/statusText", "\"No\xef\xbf\xbdl\"");
     assert_json(e, "_ringtape/statusText", "{\"base64\":\"Tm/pbA==\"}");
     assert_json(e, "_ringtape/track", "{\"base64\":\"dP8=\"}");
@@ -314,15 +358,28 @@ static void connections_and_timings(void **state)
     (void)state;
     fixture_open(&f, fixture_path(path, "a.tape"));
     /* 1 ms to look up, 1.5 to connect, 2 for TLS; it is dialled 0.5 ms after the flow began. */
-    struct tape_connection c = {.server = true, .peer = SPAN("[2001:db8::1%eth0]:8443"), .host = SPAN("example.test"), .port = 443,
-                                .sni = SPAN("example.test"), .alpn = SPAN("http/1.1"), .tls_version = SPAN("TLSv1.3"),
-                                .tls_cipher = SPAN("TLS_AES_128_GCM_SHA256"), .opened_ns = FIXTURE_STARTED_NS + 500000,
-                                .dns_ns = 1000000, .connected_ns = 2500000, .tls_ns = 4500000, .closed_ns = -1};
+    struct tape_connection c = {.server = true,
+                                .peer = SPAN("[2001:db8::1%eth0]:8443"),
+                                .host = SPAN("example.test"),
+                                .port = 443,
+                                .sni = SPAN("example.test"),
+                                .alpn = SPAN("http/1.1"),
+                                .tls_version = SPAN("TLSv1.3"),
+                                .tls_cipher = SPAN("TLS_AES_128_GCM_SHA256"),
+                                .opened_ns = FIXTURE_STARTED_NS + 500000,
+                                .dns_ns = 1000000,
+                                .connected_ns = 2500000,
+                                .tls_ns = 4500000,
+                                .closed_ns = -1};
     int64_t id = fixture_connection(&f, c);
     c.opened_ns = FIXTURE_STARTED_NS + 2 * NS_PER_S - 100 * NS_PER_MS; /* ahead of flow 3, at CONNECT */
     int64_t early = fixture_connection(&f, c);
-    struct fixture_flow flow = {.port = 443, .server_connection = id, .request_end_ns = 100, .sent_ns = 6000000,
-                                .response_begin_ns = 7000000, .response_end_ns = 9000000};
+    struct fixture_flow flow = {.port = 443,
+                                .server_connection = id,
+                                .request_end_ns = 100,
+                                .sent_ns = 6000000,
+                                .response_begin_ns = 7000000,
+                                .response_end_ns = 9000000};
     fixture_add(&f, &flow);
     flow.server_reused = true;
     fixture_add(&f, &flow);
@@ -331,19 +388,23 @@ static void connections_and_timings(void **state)
     fixture_add(&f, &flow);
     fixture_close(&f);
     json_t *root = export_json(path), *e = json_path(root, "log/entries/0");
-    assert_json(e, "timings", "{\"blocked\":1.5,\"dns\":1,\"connect\":3.5,\"ssl\":2,\"send\":0,\"wait\":1,\"receive\":2}");
+    assert_json(e, "timings",
+                "{\"blocked\":1.5,\"dns\":1,\"connect\":3.5,\"ssl\":2,\"send\":0,\"wait\":1,\"receive\":2}");
     assert_json(e, "time", "9");
     assert_json(e, "serverIPAddress", "\"2001:db8::1\"");
     assert_json(e, "connection", "\"1\"");
     assert_json(e, "_serverPort", "8443");
-    assert_json(e, "_securityDetails", "{\"protocol\":\"TLS 1.3\",\"cipher\":\"TLS_AES_128_GCM_SHA256\",\"sni\":\"example.test\","
-                                       "\"alpn\":\"http/1.1\",\"resumed\":false}");
+    assert_json(e, "_securityDetails",
+                "{\"protocol\":\"TLS 1.3\",\"cipher\":\"TLS_AES_128_GCM_SHA256\",\"sni\":\"example.test\","
+                "\"alpn\":\"http/1.1\",\"resumed\":false}");
     e = json_path(root, "log/entries/1");
-    assert_json(e, "timings", "{\"blocked\":6,\"dns\":-1,\"connect\":-1,\"ssl\":-1,\"send\":0,\"wait\":1,\"receive\":2}");
+    assert_json(e, "timings",
+                "{\"blocked\":6,\"dns\":-1,\"connect\":-1,\"ssl\":-1,\"send\":0,\"wait\":1,\"receive\":2}");
     assert_json(e, "time", "9");
     assert_json(e, "_ringtape/connectedBefore", NULL);
     e = json_path(root, "log/entries/2");
-    assert_json(e, "timings", "{\"blocked\":6,\"dns\":1,\"connect\":3.5,\"ssl\":2,\"send\":0,\"wait\":1,\"receive\":2}");
+    assert_json(e, "timings",
+                "{\"blocked\":6,\"dns\":1,\"connect\":3.5,\"ssl\":2,\"send\":0,\"wait\":1,\"receive\":2}");
     assert_json(e, "time", "13.5");
     assert_json(e, "_ringtape/connectedBefore", "4.5");
     json_decref(root);
@@ -367,11 +428,18 @@ static void hostile_times_add_up(void **state)
             random = random * 1664525u + 1013904223u;
             v[k] = values[(random >> 16) % ARRAY_LEN(values)];
         }
-        int64_t id = fixture_connection(&f, (struct tape_connection){.server = true, .peer = SPAN("nonsense"),
-                                                                     .opened_ns = i % 2 ? 1 : INT64_MAX, .dns_ns = v[0],
-                                                                     .connected_ns = v[1], .tls_ns = v[2], .closed_ns = -1});
-        fixture_add(&f, &(struct fixture_flow){.request_end_ns = v[3], .sent_ns = v[4], .response_begin_ns = v[5],
-                                               .response_end_ns = v[6], .server_connection = id});
+        int64_t id = fixture_connection(&f, (struct tape_connection){.server = true,
+                                                                     .peer = SPAN("nonsense"),
+                                                                     .opened_ns = i % 2 ? 1 : INT64_MAX,
+                                                                     .dns_ns = v[0],
+                                                                     .connected_ns = v[1],
+                                                                     .tls_ns = v[2],
+                                                                     .closed_ns = -1});
+        fixture_add(&f, &(struct fixture_flow){.request_end_ns = v[3],
+                                               .sent_ns = v[4],
+                                               .response_begin_ns = v[5],
+                                               .response_end_ns = v[6],
+                                               .server_connection = id});
     }
     fixture_close(&f);
     json_t *root = export_json(path), *e;
@@ -444,9 +512,14 @@ static void certificates_are_named(void **state)
         fixture_open(&f, fixture_path(path, "a.tape"));
         /* Cut at every length: nothing is read beyond what is there. */
         for (size_t n = whole ? chain.n : 0; n <= (whole ? chain.n : 250); n++) {
-            int64_t id = fixture_connection(&f, (struct tape_connection){
-                .server = true, .peer = SPAN("192.0.2.1:443"), .tls_version = SPAN("TLSv1.2"),
-                .chain = span_first(buf_span(&chain), n), .dns_ns = -1, .connected_ns = 1, .tls_ns = 2, .closed_ns = -1});
+            int64_t id = fixture_connection(&f, (struct tape_connection){.server = true,
+                                                                         .peer = SPAN("192.0.2.1:443"),
+                                                                         .tls_version = SPAN("TLSv1.2"),
+                                                                         .chain = span_first(buf_span(&chain), n),
+                                                                         .dns_ns = -1,
+                                                                         .connected_ns = 1,
+                                                                         .tls_ns = 2,
+                                                                         .closed_ns = -1});
             fixture_add(&f, &(struct fixture_flow){.server_connection = id});
         }
         fixture_close(&f);
@@ -476,13 +549,17 @@ static void what_the_tape_lacks_is_said(void **state)
     fixture_add(&f, &(struct fixture_flow){.response_body = "sound"});
     fixture_close(&f);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "UPDATE flow SET response_bytes = 1000 WHERE id = 1; UPDATE body SET content = x'41' WHERE "
-                                      "id = 2; UPDATE flow SET request_headers = (SELECT max(id) + 1 FROM header_block) WHERE id = 2;"
-                                      "INSERT INTO header_block (id, fields) SELECT max(id) + 1, '[[1]]' FROM header_block",
-                                  NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "UPDATE flow SET response_bytes = 1000 WHERE id = 1; UPDATE body SET content = x'41' WHERE "
+                     "id = 2; UPDATE flow SET request_headers = (SELECT max(id) + 1 FROM header_block) WHERE id = 2;"
+                     "INSERT INTO header_block (id, fields) SELECT max(id) + 1, '[[1]]' FROM header_block",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
     (void)sqlite3_close(db);
     struct tape *tape = open_tape(path);
-    assert_int_equal(har_export(tape, &(struct har_options){.version = "1"}, &(struct har_sink){keep, &out}, &result), ERR_OK);
+    assert_int_equal(har_export(tape, &(struct har_options){.version = "1"}, &(struct har_sink){keep, &out}, &result),
+                     ERR_OK);
     tape_close(&tape);
     assert_int_equal(result.flows, 3);
     assert_int_equal(result.damaged, 1);
@@ -580,7 +657,9 @@ static void a_large_body_streams(void **state)
         struct tape *tape = open_tape(path);
         uint64_t bytes = 0;
         (void)getrusage(RUSAGE_SELF, &before);
-        assert_int_equal(har_export(tape, &(struct har_options){.version = "1"}, &(struct har_sink){count, &bytes}, &result), ERR_OK);
+        assert_int_equal(har_export(tape, &(struct har_options){.version = "1"}, &(struct har_sink){count, &bytes},
+                                    &result),
+                         ERR_OK);
         (void)getrusage(RUSAGE_SELF, &after);
         tape_close(&tape);
         assert_true(bytes > (binary ? 133000000u : 100000000u));
