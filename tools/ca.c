@@ -55,7 +55,8 @@ static enum err ca_operand(void *ctx, const char *text, struct buf *problem)
 /* What an action writes: to standard output, or to the file of -o. */
 static enum err put_result(const struct ca_command *c, struct span bytes, struct buf *problem)
 {
-    return c->output && strcmp(c->output, "-") != 0 ? output_file(c->output, 0644, bytes, problem) : output_stdout(bytes);
+    return c->output && strcmp(c->output, "-") != 0 ? output_file(c->output, 0644, bytes, problem)
+                                                    : output_stdout(bytes);
 }
 
 static enum err describe(struct ca_command *c, const struct ca *ca, struct buf *problem)

@@ -6,7 +6,7 @@
 #include "base/buf.h"
 
 struct environment_plan {
-    const char *host;        /* of the proxy, without brackets */
+    const char *host; /* of the proxy, without brackets */
     unsigned port;
     const char *credentials; /* "user:password" for the proxy's URL; NULL: none */
     const char *bundle;      /* PEM: the system's roots and ours */

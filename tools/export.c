@@ -7,7 +7,8 @@
 #include "tools/say.h"
 #include "tools/tape_input.h"
 
-struct export {
+struct export
+{
     const char *path, *output;
     size_t paths_n;
     enum har_format format;
@@ -26,7 +27,7 @@ static enum err export_option(void *ctx, enum option_id id, const char *value, s
         if (har_format_parse(value, &x->format))
             return ERR_OK;
         return option_word(OPT_EXPORT_FORMAT, value, &word, problem); /* which says so */
-    default: /* OPT_FILTER: the last one counts */
+    default:                                                          /* OPT_FILTER: the last one counts */
         tape_filter_destroy(&x->filter);
         return tape_filter_parse(&x->filter, span_str(value), problem);
     }
@@ -83,7 +84,9 @@ static int run(struct export *x)
         e = e ? e : f;
     }
     if (e && e != ERR_DB && e != ERR_CORRUPT && buf_span(&problem).n == 0 && e != ERR_CLOSED)
-        e = buf_printf(&problem, "cannot write %s: %s", to_file ? x->output : "standard output", err_text(e)) ? ERR_NOMEM : e;
+        e = buf_printf(&problem, "cannot write %s: %s", to_file ? x->output : "standard output", err_text(e))
+                ? ERR_NOMEM
+                : e;
     if (e)
         code = tape_input_failed(tape, e, &problem);
     else if (result.damaged > 0)

@@ -110,7 +110,8 @@ enum err flow_json_members(const struct tape_flow *flow, struct buf *out)
         e = flow_json_text_or_null(out, "mime", buf_span(&mime));
     if (!e)
         e = buf_printf(out, ",\"request_bytes\":%llu,\"response_bytes\":%llu,\"ttfb_ms\":",
-                       (unsigned long long)flow->request_body.wire_bytes, (unsigned long long)flow->response_body.wire_bytes);
+                       (unsigned long long)flow->request_body.wire_bytes,
+                       (unsigned long long)flow->response_body.wire_bytes);
     if (!e)
         e = flow_ms(out, flow->response_begin_ns);
     if (!e)

@@ -56,8 +56,8 @@ static enum err put_columns(const struct ls *ls, const struct tape_flow *flow, s
     if (!e)
         e = text_escape_terminal(&method, flow->method);
     if (!e) /* the clock's time of the ISO text: HH:MM:SS.mmm */
-        e = buf_printf(out, "%6lld  %.10s %.12s  %s%3s%s%c %-7s %9s %9s ms  ", (long long)flow->id, started, started + 11,
-                       ls->colours ? status_colour(flow) : "", status, ls->colours ? "\033[0m" : "",
+        e = buf_printf(out, "%6lld  %.10s %.12s  %s%3s%s%c %-7s %9s %9s ms  ", (long long)flow->id, started,
+                       started + 11, ls->colours ? status_colour(flow) : "", status, ls->colours ? "\033[0m" : "",
                        flow->complete ? ' ' : '!', say_text(&method), say_text(&size), ms);
     buf_free(&size);
     buf_free(&method);

@@ -94,9 +94,10 @@ enum err manual_help(enum command_id command, struct buf *out)
 
 enum err manual_overview(struct buf *out)
 {
-    enum err e = buf_put_str(out, "usage: ringtape COMMAND [options]\n\n"
-                                  "Records what programs say over HTTP and HTTPS on a tape (one SQLite file), exports it,\n"
-                                  "and plays it back offline.\n\ncommands:\n");
+    enum err e =
+        buf_put_str(out, "usage: ringtape COMMAND [options]\n\n"
+                         "Records what programs say over HTTP and HTTPS on a tape (one SQLite file), exports it,\n"
+                         "and plays it back offline.\n\ncommands:\n");
     for (unsigned i = 0; !e && i < COMMAND_COUNT; i++) {
         const struct command_row *row = command_row((enum command_id)i);
         e = buf_printf(out, "  %-10s%s\n", row->name, row->summary);
@@ -115,10 +116,11 @@ enum err manual_overview(struct buf *out)
 enum err manual_markdown(enum command_id command, struct buf *out)
 {
     const struct command_row *row = command_row(command);
-    enum err e = buf_printf(out,
-                            "# ringtape %s\n\n<!-- Made by `ringtape --generate markdown-%s`; a test keeps it in step. -->\n\n"
-                            "    ringtape %s %s\n\n%s\n\n## Options\n\n| option | meaning |\n|---|---|\n",
-                            row->name, row->name, row->name, row->usage, row->text);
+    enum err e =
+        buf_printf(out,
+                   "# ringtape %s\n\n<!-- Made by `ringtape --generate markdown-%s`; a test keeps it in step. -->\n\n"
+                   "    ringtape %s %s\n\n%s\n\n## Options\n\n| option | meaning |\n|---|---|\n",
+                   row->name, row->name, row->name, row->usage, row->text);
     for (unsigned i = 0; !e && i < OPTION_COUNT; i++) {
         const struct option_row *o = option_row((enum option_id)i);
         if (!option_of(o->id, command))
@@ -236,12 +238,13 @@ enum err manual_man(enum command_id command, struct buf *out)
 
 enum err manual_man_overview(struct buf *out)
 {
-    enum err e = buf_printf(out,
-                            ".TH RINGTAPE 1 \"\" \"ringtape %s\"\n.SH NAME\nringtape \\- record, inspect and replay HTTP sessions\n"
-                            ".SH SYNOPSIS\n\\fBringtape\\fR \\fICOMMAND\\fR [options]\n.SH DESCRIPTION\n"
-                            "Records what programs say over HTTP and HTTPS on a tape (one SQLite file), exports it, and plays it\n"
-                            "back offline.\n.SH COMMANDS\n",
-                            RINGTAPE_VERSION);
+    enum err e = buf_printf(
+        out,
+        ".TH RINGTAPE 1 \"\" \"ringtape %s\"\n.SH NAME\nringtape \\- record, inspect and replay HTTP sessions\n"
+        ".SH SYNOPSIS\n\\fBringtape\\fR \\fICOMMAND\\fR [options]\n.SH DESCRIPTION\n"
+        "Records what programs say over HTTP and HTTPS on a tape (one SQLite file), exports it, and plays it\n"
+        "back offline.\n.SH COMMANDS\n",
+        RINGTAPE_VERSION);
     for (unsigned i = 0; !e && i < COMMAND_COUNT; i++) {
         const struct command_row *row = command_row((enum command_id)i);
         e = buf_printf(out, ".TP\n.BR ringtape\\-%s (1)\n", row->name);
@@ -273,15 +276,17 @@ static enum err put_completion_command(struct buf *out, enum command_id command)
 
 enum err manual_completion_bash(struct buf *out)
 {
-    enum err e = buf_put_str(out, "# bash completion for ringtape; made by `ringtape --generate completion-bash`\n"
-                                  "_ringtape() {\n    local cur=${COMP_WORDS[COMP_CWORD]} words= i\n"
-                                  "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
-                                  "        if [[ ${COMP_WORDS[i]} == -- ]]; then compopt -o default; COMPREPLY=(); return; fi\n"
-                                  "    done\n    if ((COMP_CWORD == 1)); then\n        words=\"");
+    enum err e =
+        buf_put_str(out, "# bash completion for ringtape; made by `ringtape --generate completion-bash`\n"
+                         "_ringtape() {\n    local cur=${COMP_WORDS[COMP_CWORD]} words= i\n"
+                         "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
+                         "        if [[ ${COMP_WORDS[i]} == -- ]]; then compopt -o default; COMPREPLY=(); return; fi\n"
+                         "    done\n    if ((COMP_CWORD == 1)); then\n        words=\"");
     for (unsigned i = 0; !e && i < COMMAND_COUNT; i++)
         e = buf_printf(out, "%s ", command_row((enum command_id)i)->name);
     if (!e)
-        e = buf_put_str(out, "--help --version\"\n    else\n        case ${COMP_WORDS[1]}:${COMP_WORDS[COMP_CWORD-1]} in\n");
+        e = buf_put_str(out,
+                        "--help --version\"\n    else\n        case ${COMP_WORDS[1]}:${COMP_WORDS[COMP_CWORD-1]} in\n");
     for (unsigned i = 0; !e && i < OPTION_COUNT; i++) {
         if (i == OPT_CA_FORMAT || i == OPT_EXPORT_FORMAT) /* one name, two sets of words */
             continue;

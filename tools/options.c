@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 #define IN(command) (1u << COMMAND_##command)
-#define SERVING (IN(RECORD) | IN(REPLAY))
+#define SERVING     (IN(RECORD) | IN(REPLAY))
 
 static const struct command_row command_rows[] = {
 #define COMMAND_ROW(id, name, summary) [COMMAND_##id] = {#name, USAGE_##id, summary, TEXT_##id, EXAMPLES_##id},
@@ -142,8 +142,8 @@ static enum err take_operands(const struct option_sink *sink, int from, int argc
     return e;
 }
 
-enum options_result options_parse(enum command_id command, int argc, char **argv, const struct option_sink *sink, int *rest,
-                                  struct buf *problem)
+enum options_result options_parse(enum command_id command, int argc, char **argv, const struct option_sink *sink,
+                                  int *rest, struct buf *problem)
 {
     struct getopt_arrays g;
     getopt_fill(&g, command);
@@ -199,7 +199,8 @@ static enum err wrong_value(struct buf *problem, enum option_id id, const char *
     return e ? e : ERR_USAGE;
 }
 
-enum err option_number(enum option_id id, const char *value, uint64_t min, uint64_t max, uint64_t *out, struct buf *problem)
+enum err option_number(enum option_id id, const char *value, uint64_t min, uint64_t max, uint64_t *out,
+                       struct buf *problem)
 {
     char what[80];
     if (span_to_u64(span_str(value), max, out) && *out >= min)
@@ -210,9 +211,18 @@ enum err option_number(enum option_id id, const char *value, uint64_t min, uint6
 
 enum err option_bytes(enum option_id id, const char *value, uint64_t *out, struct buf *problem)
 {
-    static const struct { const char *suffix; uint64_t factor; } units[] = {
-        {"", 1}, {"k", 1000}, {"K", 1000}, {"M", 1000000}, {"G", 1000000000},
-        {"Ki", UINT64_C(1) << 10}, {"Mi", UINT64_C(1) << 20}, {"Gi", UINT64_C(1) << 30},
+    static const struct {
+        const char *suffix;
+        uint64_t factor;
+    } units[] = {
+        {"", 1},
+        {"k", 1000},
+        {"K", 1000},
+        {"M", 1000000},
+        {"G", 1000000000},
+        {"Ki", UINT64_C(1) << 10},
+        {"Mi", UINT64_C(1) << 20},
+        {"Gi", UINT64_C(1) << 30},
     };
     size_t digits = strspn(value, "0123456789");
     for (size_t i = 0; i < ARRAY_LEN(units); i++) {

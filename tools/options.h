@@ -52,8 +52,8 @@ enum options_result { OPTIONS_GO_ON, OPTIONS_HELP, OPTIONS_WRONG };
 
 /* argv[0] is the subcommand's name. *rest gets the index of the first word after "--" (argc: none); without `rest` those are
  * operands too. OPTIONS_WRONG: *problem says why. Uses getopt_long's state: one thread only. */
-enum options_result options_parse(enum command_id command, int argc, char **argv, const struct option_sink *sink, int *rest,
-                                  struct buf *problem);
+enum options_result options_parse(enum command_id command, int argc, char **argv, const struct option_sink *sink,
+                                  int *rest, struct buf *problem);
 
 /* The same, which prints the help or the complaint: -1 go on, else the exit code. */
 int options_read(enum command_id command, int argc, char **argv, const struct option_sink *sink, int *rest);
@@ -62,7 +62,8 @@ int options_read(enum command_id command, int argc, char **argv, const struct op
 void options_unknown_command(const char *name);
 
 /* Values. All fail with ERR_USAGE and a sentence. */
-MUST_USE enum err option_number(enum option_id id, const char *value, uint64_t min, uint64_t max, uint64_t *out, struct buf *problem);
+MUST_USE enum err option_number(enum option_id id, const char *value, uint64_t min, uint64_t max, uint64_t *out,
+                                struct buf *problem);
 /* With a suffix k, M, G (decimal) or Ki, Mi, Gi. */
 MUST_USE enum err option_bytes(enum option_id id, const char *value, uint64_t *out, struct buf *problem);
 /* One of the words of the row's argument, "a|b|c": its index. */

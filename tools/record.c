@@ -62,7 +62,9 @@ static enum err take_map(struct record *r, const char *value, struct buf *proble
 static enum err take_output(struct record *r, const char *value, struct buf *problem)
 {
     if (strcmp(value, "-") == 0 || !*value)
-        return usage(problem, "a tape is a database and needs a file: -o TAPE (to write HAR to standard output, export the tape)");
+        return usage(
+            problem,
+            "a tape is a database and needs a file: -o TAPE (to write HAR to standard output, export the tape)");
     r->output = value;
     return ERR_OK;
 }
@@ -110,7 +112,8 @@ static enum err record_option(void *ctx, enum option_id id, const char *value, s
 static enum err record_operand(void *ctx, const char *text, struct buf *problem)
 {
     (void)ctx;
-    enum err e = buf_printf(problem, "'%s' is not understood: the tape is named with -o, a command stands after --", text);
+    enum err e =
+        buf_printf(problem, "'%s' is not understood: the tape is named with -o, a command stands after --", text);
     return e ? e : ERR_USAGE;
 }
 
@@ -118,7 +121,8 @@ static void name_by_time(struct record *r)
 {
     time_t now = time(NULL);
     struct tm local;
-    if (!localtime_r(&now, &local) || strftime(r->default_name, sizeof r->default_name, "session-%Y%m%d-%H%M%S.tape", &local) == 0)
+    if (!localtime_r(&now, &local) ||
+        strftime(r->default_name, sizeof r->default_name, "session-%Y%m%d-%H%M%S.tape", &local) == 0)
         snprintf(r->default_name, sizeof r->default_name, "session-%lld.tape", (long long)now);
     r->output = r->default_name;
 }
@@ -181,7 +185,8 @@ static enum err record_prepare(void *ctx, const struct log *log, struct buf *pro
     return e;
 }
 
-static enum err record_wire(void *ctx, const struct proxy_worker_env *env, struct pipeline *pipeline, struct buf *problem)
+static enum err record_wire(void *ctx, const struct proxy_worker_env *env, struct pipeline *pipeline,
+                            struct buf *problem)
 {
     struct record *r = ctx;
     enum err e = r->recorder ? ERR_OK : open_recorder(r, problem);
@@ -216,8 +221,7 @@ static enum err record_counters(void *ctx, struct buf *out)
                       "\"stalls\":%llu,\"failed\":%s,\"connects\":%llu",
                       (unsigned long long)n.flows, (unsigned long long)n.errors, (unsigned long long)n.body_bytes,
                       (unsigned long long)n.queue_bytes, (unsigned long long)n.commits, (unsigned long long)n.stalls,
-                      n.failed ? "true" : "false",
-                      (unsigned long long)__atomic_load_n(&r->connects, __ATOMIC_RELAXED));
+                      n.failed ? "true" : "false", (unsigned long long)__atomic_load_n(&r->connects, __ATOMIC_RELAXED));
 }
 
 static enum err record_ready(void *ctx, struct buf *out)

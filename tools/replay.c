@@ -120,7 +120,8 @@ static enum err replay_prepare(void *ctx, const struct log *log, struct buf *pro
     return matcher_create(&r->matcher, &options, problem);
 }
 
-static enum err replay_wire(void *ctx, const struct proxy_worker_env *env, struct pipeline *pipeline, struct buf *problem)
+static enum err replay_wire(void *ctx, const struct proxy_worker_env *env, struct pipeline *pipeline,
+                            struct buf *problem)
 {
     struct replay *r = ctx;
     struct player_options options = {.matcher = r->matcher, .scheduler = env->scheduler, .log = r->log};

@@ -61,7 +61,8 @@ int main(int argc, char **argv)
     if (strcmp(word, "--generate") == 0 && argc == 3)
         return manual_generate(argv[2]);
     if (word[0] == '-') {
-        say("'%s' stands before a command; the usage is `ringtape COMMAND [options]`, and `ringtape --help` lists the commands", word);
+        say("'%s' stands before a command; the usage is `ringtape COMMAND [options]`, and `ringtape --help` lists the commands",
+            word);
         return 2;
     }
     if (!command_find(word, &command)) {

@@ -201,7 +201,8 @@ static void go_offline(struct serve *s)
     enum err e = sandbox_enter();
     if (e)
         log_write(&s->log, LOG_WARN, "sandbox",
-                  "the kernel will not hold this replay to being offline (%s); nothing in it connects all the same", err_text(e));
+                  "the kernel will not hold this replay to being offline (%s); nothing in it connects all the same",
+                  err_text(e));
 }
 
 static enum err set_up(struct serve *s)
@@ -240,8 +241,9 @@ static void say_counters(struct serve *s)
     enum err e = status_text(&totals, &text);
     if (!e)
         e = buf_printf(&text, "; %llu clients (%llu now), %llu exchanges (%llu now), %llu refused our certificate",
-                       (unsigned long long)n.clients, (unsigned long long)n.clients_now, (unsigned long long)n.exchanges,
-                       (unsigned long long)n.exchanges_now, (unsigned long long)n.client_tls_refused);
+                       (unsigned long long)n.clients, (unsigned long long)n.clients_now,
+                       (unsigned long long)n.exchanges, (unsigned long long)n.exchanges_now,
+                       (unsigned long long)n.client_tls_refused);
     struct log always = s->log; /* it was asked for: -q does not hold it back */
     always.level = MAX(always.level, LOG_INFO);
     if (!e)
@@ -352,14 +354,17 @@ int serve(const struct serve_options *options, const struct serve_mode *mode)
         .options = options,
         .mode = mode,
         .log = {.fd = STDERR_FILENO,
-                .level = options->verbose ? LOG_DEBUG : options->quiet ? LOG_WARN : LOG_INFO,
+                .level = options->verbose ? LOG_DEBUG
+                         : options->quiet ? LOG_WARN
+                                          : LOG_INFO,
                 .json = options->log_json},
         .signals = {.fd = -1},
         .code = options->command ? EXIT_BEFORE_CMD : 1,
         .started_ns = clock_mono_ns(),
     };
     struct status probe;
-    status_init(&probe, !options->quiet && !options->log_json && !options->command); /* CMD's output owns the terminal */
+    status_init(&probe,
+                !options->quiet && !options->log_json && !options->command); /* CMD's output owns the terminal */
     s.log.over_status = probe.on;
     enum err e = set_up(&s);
     int code = s.code;

@@ -15,12 +15,12 @@ struct serve_options {
     const char *port_file, *ca_dir; /* NULL: none; the default */
     struct buf proxy_auth;          /* "user:password"; empty: none */
     bool listen_open, keep_no_proxy, quiet, verbose, log_json;
-    unsigned workers;               /* 0: by the cores, until serve_settle() */
+    unsigned workers; /* 0: by the cores, until serve_settle() */
     enum loop_backend backend;
     struct proxy_pass *pass;
     struct proxy_reverse *reverse;
     size_t pass_n, reverse_n;
-    char *const *command;           /* NULL-terminated; NULL: none */
+    char *const *command; /* NULL-terminated; NULL: none */
 };
 
 void serve_options_init(struct serve_options *o);

@@ -95,7 +95,8 @@ static enum err take_workers(struct serve_options *o, const char *value, struct 
 
 static enum err take_backend(struct serve_options *o, const char *value, struct buf *problem)
 {
-    static const enum loop_backend backends[] = {LOOP_AUTO, LOOP_IO_URING, LOOP_EPOLL}; /* as the row's argument has them */
+    static const enum loop_backend backends[] = {LOOP_AUTO, LOOP_IO_URING,
+                                                 LOOP_EPOLL}; /* as the row's argument has them */
     unsigned word = 0;
     enum err e = option_word(OPT_BACKEND, value, &word, problem);
     if (!e)
@@ -199,6 +200,7 @@ enum err serve_ca_dir(const char *given, struct buf *out, struct buf *problem)
     }
     if (home && *home)
         return buf_printf(out, "%s/.local/share/ringtape", home);
-    enum err e = buf_put_str(problem, "there is no home folder to keep the CA in: give --ca-dir or set RINGTAPE_CA_DIR");
+    enum err e =
+        buf_put_str(problem, "there is no home folder to keep the CA in: give --ca-dir or set RINGTAPE_CA_DIR");
     return e ? e : ERR_CONFIG;
 }

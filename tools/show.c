@@ -68,7 +68,8 @@ static enum err write_content(struct show *s, enum tape_side side)
     if (!e)
         e = tape_content(s->tape, body_of(s, side), buf_span(&encoding), put_output, s->out, &coding);
     if (!e && coding) {
-        e = buf_printf(s->problem, "the content cannot be decoded (Content-Encoding: %.*s): %s; --raw writes it as it was sent",
+        e = buf_printf(s->problem,
+                       "the content cannot be decoded (Content-Encoding: %.*s): %s; --raw writes it as it was sent",
                        (int)buf_span(&encoding).n, (const char *)buf_span(&encoding).p, err_text(coding));
         e = e ? e : coding;
     }
@@ -189,7 +190,8 @@ static enum err show_option(void *ctx, enum option_id id, const char *value, str
     struct show_command *c = ctx;
     (void)value;
     if (c->form && c->chosen != id) {
-        enum err e = buf_printf(problem, "--%s and --%s exclude each other", option_row(c->chosen)->name, option_row(id)->name);
+        enum err e =
+            buf_printf(problem, "--%s and --%s exclude each other", option_row(c->chosen)->name, option_row(id)->name);
         return e ? e : ERR_USAGE;
     }
     c->chosen = id;

@@ -25,7 +25,7 @@ enum err show_json(struct show *s);
 MUST_USE enum err show_fields(struct span json, struct headers *fields);
 
 /* Content with its codings undone, all of it or ERR_LIMIT beyond `max`; *coding as tape_content() gives it. */
-MUST_USE enum err show_content(struct show *s, enum tape_side side, const struct headers *fields, size_t max, struct buf *out,
-                               enum err *coding);
+MUST_USE enum err show_content(struct show *s, enum tape_side side, const struct headers *fields, size_t max,
+                               struct buf *out, enum err *coding);
 
 #endif

@@ -58,7 +58,8 @@ static enum err put_summary(struct show *s, struct buf *out)
     char started[CLOCK_ISO_LEN];
     clock_iso8601(f->started_ns, started);
     enum err e = flow_url(f, &url);
-    PUT(e, buf_printf(out, "%sflow %lld%s  ", s->colours ? "\033[1m" : "", (long long)f->id, s->colours ? "\033[0m" : ""));
+    PUT(e,
+        buf_printf(out, "%sflow %lld%s  ", s->colours ? "\033[1m" : "", (long long)f->id, s->colours ? "\033[0m" : ""));
     PUT(e, put_safe(out, "", buf_span(&url), "\n"));
     PUT(e, buf_printf(out, "%-9s %s  session %lld", "started", started, (long long)f->session));
     if (f->track.n > 0)

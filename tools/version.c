@@ -10,11 +10,11 @@
 int version_main(void)
 {
     struct buf text = BUF_INIT;
-    enum err e = buf_printf(&text,
-                            "ringtape %s\nwolfSSL %s\nSQLite %s\nnghttp2 %s\nllhttp %s\nliburing %s\nevent backend: %s\n",
-                            RINGTAPE_VERSION, tls_library_version(), tape_library_version(), http_nghttp2_version(),
-                            http_llhttp_version(), loop_library_version(),
-                            loop_io_uring_usable() ? "io_uring" : "epoll (io_uring is refused here)");
+    enum err e =
+        buf_printf(&text, "ringtape %s\nwolfSSL %s\nSQLite %s\nnghttp2 %s\nllhttp %s\nliburing %s\nevent backend: %s\n",
+                   RINGTAPE_VERSION, tls_library_version(), tape_library_version(), http_nghttp2_version(),
+                   http_llhttp_version(), loop_library_version(),
+                   loop_io_uring_usable() ? "io_uring" : "epoll (io_uring is refused here)");
     if (!e)
         e = output_stdout(buf_span(&text));
     buf_free(&text);

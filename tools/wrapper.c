@@ -168,7 +168,8 @@ enum err wrapper_find(const char *name, int *exit_code, struct buf *problem)
             e = buf_printf(&candidate, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", name);
             const char *text = e ? NULL : buf_cstr(&candidate);
             int found = text ? try_program(text) : ENOMEM;
-            error = found == 0 || found != ENOENT ? found : error; /* as execvp does: not executable outweighs not there */
+            error =
+                found == 0 || found != ENOENT ? found : error; /* as execvp does: not executable outweighs not there */
             at = *end ? end + 1 : NULL;
         }
     buf_free(&candidate);

@@ -12,11 +12,11 @@
 struct wrapper;
 
 struct wrapper_options {
-    char *const *command;       /* NULL-terminated */
+    char *const *command; /* NULL-terminated */
     const struct ca *ca;
-    const char *host;           /* where the proxy listens */
+    const char *host; /* where the proxy listens */
     unsigned port;
-    const char *credentials;    /* "user:password"; NULL: none */
+    const char *credentials; /* "user:password"; NULL: none */
     bool keep_no_proxy;
     const sigset_t *mask;       /* CMD starts with it */
     const sigset_t *defaults;   /* signals that are set back to their default in CMD */
@@ -28,7 +28,8 @@ MUST_USE enum err wrapper_find(const char *name, int *exit_code, struct buf *pro
 
 /* Writes the trust files into a private folder and starts CMD. *exit_code (126 not executable, 127 not found, 125 anything else) is set on failure,
  * and *problem gets a sentence. Fails with ERR_NOT_FOUND, ERR_PERMISSION, ERR_IO, ERR_NOMEM and others. */
-MUST_USE enum err wrapper_start(struct wrapper **out, const struct wrapper_options *options, int *exit_code, struct buf *problem);
+MUST_USE enum err wrapper_start(struct wrapper **out, const struct wrapper_options *options, int *exit_code,
+                                struct buf *problem);
 
 /* Passes a signal on, if CMD still runs. */
 void wrapper_signal(struct wrapper *w, int number);
