@@ -16,10 +16,10 @@
 
 enum {
     CODING_PIECE = 32768,
-    CODING_PASS = 65536,          /* largest piece of what needs no decoding */
-    CODING_FEED = 1 << 30,        /* what zlib's counters can hold */
-    CODING_FREE_BYTES = 1 << 20,  /* decoded bytes that the ratio does not concern */
-    CODING_ZSTD_WINDOW_LOG = 23,  /* RFC 9659: no window above 8 MB on the web */
+    CODING_PASS = 65536,         /* largest piece of what needs no decoding */
+    CODING_FEED = 1 << 30,       /* what zlib's counters can hold */
+    CODING_FREE_BYTES = 1 << 20, /* decoded bytes that the ratio does not concern */
+    CODING_ZSTD_WINDOW_LOG = 23, /* RFC 9659: no window above 8 MB on the web */
     GZIP_WINDOW = 15 + 16,
     ZLIB_WINDOW = 15,
     RAW_WINDOW = -15,
@@ -29,11 +29,11 @@ enum coding_kind { CODING_GZIP, CODING_DEFLATE, CODING_BR, CODING_ZSTD };
 
 struct stage {
     enum coding_kind kind;
-    bool open;         /* the library's state exists */
-    bool started;      /* a byte came in */
-    bool complete;     /* the content may end here */
-    bool over;         /* what follows is no part of it */
-    uint8_t probe[2];  /* deflate: its first bytes, until they tell zlib from raw */
+    bool open;        /* the library's state exists */
+    bool started;     /* a byte came in */
+    bool complete;    /* the content may end here */
+    bool over;        /* what follows is no part of it */
+    uint8_t probe[2]; /* deflate: its first bytes, until they tell zlib from raw */
     unsigned probed;
     uint64_t out_bytes;
     uint8_t *piece;
@@ -57,7 +57,7 @@ struct coding {
 struct step {
     struct span in; /* what is left of it */
     size_t made;
-    bool more;      /* there may be output without further input */
+    bool more; /* there may be output without further input */
 };
 
 static void *coding_alloc(void *opaque, unsigned count, unsigned size)
@@ -138,7 +138,8 @@ static enum err br_step(struct stage *s, struct step *step)
     if (result != BROTLI_DECODER_RESULT_ERROR)
         return ERR_OK;
     BrotliDecoderErrorCode code = BrotliDecoderGetErrorCode(s->br);
-    bool memory = code <= BROTLI_DECODER_ERROR_ALLOC_CONTEXT_MODES && code >= BROTLI_DECODER_ERROR_ALLOC_BLOCK_TYPE_TREES;
+    bool memory =
+        code <= BROTLI_DECODER_ERROR_ALLOC_CONTEXT_MODES && code >= BROTLI_DECODER_ERROR_ALLOC_BLOCK_TYPE_TREES;
     return memory ? ERR_NOMEM : ERR_PARSE;
 }
 
@@ -220,7 +221,9 @@ static enum err stage_run(struct coding *c, size_t i, struct span in)
         size_t before = step.in.n;
         step.made = 0;
         step.more = false;
-        enum err e = s->kind == CODING_BR ? br_step(s, &step) : s->kind == CODING_ZSTD ? zstd_step(s, &step) : zlib_step(s, &step);
+        enum err e = s->kind == CODING_BR     ? br_step(s, &step)
+                     : s->kind == CODING_ZSTD ? zstd_step(s, &step)
+                                              : zlib_step(s, &step);
         if (i == 0)
             c->in_bytes += before - step.in.n;
         /* What came out before the damage is good, and is wanted. */
@@ -296,7 +299,8 @@ static bool coding_kind_of(struct span name, enum coding_kind *kind)
         const char *name;
         enum coding_kind kind;
     } kinds[] = {
-        {"gzip", CODING_GZIP}, {"x-gzip", CODING_GZIP}, {"deflate", CODING_DEFLATE}, {"br", CODING_BR}, {"zstd", CODING_ZSTD},
+        {"gzip", CODING_GZIP}, {"x-gzip", CODING_GZIP}, {"deflate", CODING_DEFLATE},
+        {"br", CODING_BR},     {"zstd", CODING_ZSTD},
     };
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         if (span_eq_nocase(name, span_str(kinds[i].name))) {
@@ -341,7 +345,8 @@ static enum err coding_build(struct coding *c, struct span content_encoding)
     return ERR_OK;
 }
 
-enum err coding_create(struct coding **out, struct span content_encoding, enum err (*sink)(void *ctx, struct span bytes), void *ctx)
+enum err coding_create(struct coding **out, struct span content_encoding,
+                       enum err (*sink)(void *ctx, struct span bytes), void *ctx)
 {
     struct coding *c = *out = mem_new(1, sizeof *c);
     if (!c)

@@ -69,7 +69,8 @@ static bool is_digit(uint8_t c)
 
 static bool is_date_delimiter(uint8_t c)
 {
-    return c == 0x09 || (c >= 0x20 && c <= 0x2f) || (c >= 0x3b && c <= 0x40) || (c >= 0x5b && c <= 0x60) || (c >= 0x7b && c <= 0x7e);
+    return c == 0x09 || (c >= 0x20 && c <= 0x2f) || (c >= 0x3b && c <= 0x40) || (c >= 0x5b && c <= 0x60) ||
+           (c >= 0x7b && c <= 0x7e);
 }
 
 /* Takes min to max digits from the front; what follows must not be a digit. */
@@ -96,8 +97,8 @@ static bool take_colon(struct span *s)
 
 static bool date_time(struct span token, struct date *d)
 {
-    return take_number(&token, 1, 2, &d->hour) && take_colon(&token) && take_number(&token, 1, 2, &d->minute) && take_colon(&token) &&
-           take_number(&token, 1, 2, &d->second);
+    return take_number(&token, 1, 2, &d->hour) && take_colon(&token) && take_number(&token, 1, 2, &d->minute) &&
+           take_colon(&token) && take_number(&token, 1, 2, &d->second);
 }
 
 static bool date_month(struct span token, struct date *d)
@@ -161,6 +162,7 @@ bool cookie_date(struct span text, int64_t *unix_s)
     if (!d.has_time || !d.has_day || !d.has_month || !d.has_year || d.year < COOKIE_YEAR_MIN || d.day < 1 ||
         d.day > days_in_month(d.year, d.month) || d.hour > 23 || d.minute > 59 || d.second > 59)
         return false;
-    *unix_s = days_from_civil(d.year, d.month, d.day) * 86400 + (int64_t)d.hour * 3600 + (int64_t)d.minute * 60 + d.second;
+    *unix_s =
+        days_from_civil(d.year, d.month, d.day) * 86400 + (int64_t)d.hour * 3600 + (int64_t)d.minute * 60 + d.second;
     return true;
 }

@@ -38,13 +38,13 @@ struct h1 {
     struct h1_message message;
     struct head head;
     struct headers trailers;
-    struct slice target;     /* request: as sent */
-    size_t start_line;       /* bytes of the first line with its CRLF */
-    size_t line;             /* where the unfinished line begins in the block */
-    uint32_t lines;          /* complete ones in this section; trailers start at 1, for they have no start line */
-    unsigned blanks;         /* bytes of empty lines before the request */
+    struct slice target; /* request: as sent */
+    size_t start_line;   /* bytes of the first line with its CRLF */
+    size_t line;         /* where the unfinished line begins in the block */
+    uint32_t lines;      /* complete ones in this section; trailers start at 1, for they have no start line */
+    unsigned blanks;     /* bytes of empty lines before the request */
     struct h1_chunk chunk;
-    bool after_1xx;          /* a final response is still due */
+    bool after_1xx; /* a final response is still due */
     enum err failed;
     enum err callback_error;
     const char *why;
@@ -88,7 +88,8 @@ static enum err start_check(struct h1 *c, struct span line)
     if (c->role == H1_CLIENT) {
         struct span magic = SPAN("HTTP/1.");
         size_t n = MIN(magic.n, line.n);
-        return span_eq(span_first(line, n), span_first(magic, n)) ? ERR_OK : h1_refuse(c, ERR_PARSE, "no HTTP/1 status line");
+        return span_eq(span_first(line, n), span_first(magic, n)) ? ERR_OK
+                                                                  : h1_refuse(c, ERR_PARSE, "no HTTP/1 status line");
     }
     for (size_t i = 0; i < line.n && line.p[i] != ' '; i++) {
         if (!token_char(line.p[i]))
@@ -187,7 +188,8 @@ static enum err status_line(struct h1 *c)
 {
     struct span line = span_first(buf_span(&c->head.headers.block), c->start_line - 2);
     uint64_t status;
-    if (line.n < H1_STATUS_END || line.p[H1_VERSION_BYTES] != ' ' || (line.n > H1_STATUS_END && line.p[H1_STATUS_END] != ' ') ||
+    if (line.n < H1_STATUS_END || line.p[H1_VERSION_BYTES] != ' ' ||
+        (line.n > H1_STATUS_END && line.p[H1_STATUS_END] != ' ') ||
         !span_to_u64(span_of(line.p + H1_STATUS_AT, 3), 999, &status) || status < 100)
         return h1_refuse(c, ERR_PARSE, "invalid status line");
     size_t reason = MIN((size_t)H1_STATUS_END + 1, line.n);
@@ -249,7 +251,8 @@ static void host_agree(struct h1 *c, const struct h1_facts *facts, struct span t
     const uint8_t *to = from;
     while (to < end && *to != '/' && *to != '?' && *to != '#')
         to++;
-    c->head.headers.fields[facts->host_index].value = slice_in(&c->head.headers.block, span_of(from, (size_t)(to - from)));
+    c->head.headers.fields[facts->host_index].value =
+        slice_in(&c->head.headers.block, span_of(from, (size_t)(to - from)));
 }
 
 static enum err absolute_target(struct h1 *c, const struct h1_facts *facts, struct span target)

@@ -19,14 +19,14 @@ enum h1_framing { H1_NO_BODY, H1_LENGTH, H1_CHUNKED, H1_UNTIL_CLOSE, H1_TUNNEL }
 /* What the connection needs to know about the message in hand, beyond its head. Valid from `head` on. */
 struct h1_message {
     enum h1_framing framing;
-    uint64_t content_length;      /* H1_LENGTH */
-    bool keep_alive;              /* the connection may carry another message after this one */
-    bool expect_continue;         /* request: Expect: 100-continue */
-    bool upgrade;                 /* request: Connection: upgrade with an Upgrade field; response: 101 */
-    bool absolute_form;           /* request: the target was absolute (a forward-proxy request) */
-    bool has_host;                /* request: a Host field was there */
-    uint64_t head_bytes;          /* of the head on the wire */
-    uint64_t body_wire_bytes;     /* so far, with chunk framing and trailers */
+    uint64_t content_length;  /* H1_LENGTH */
+    bool keep_alive;          /* the connection may carry another message after this one */
+    bool expect_continue;     /* request: Expect: 100-continue */
+    bool upgrade;             /* request: Connection: upgrade with an Upgrade field; response: 101 */
+    bool absolute_form;       /* request: the target was absolute (a forward-proxy request) */
+    bool has_host;            /* request: a Host field was there */
+    uint64_t head_bytes;      /* of the head on the wire */
+    uint64_t body_wire_bytes; /* so far, with chunk framing and trailers */
 };
 
 struct h1_events {
@@ -35,7 +35,7 @@ struct h1_events {
     enum err (*head)(void *ctx, const struct head *head, const struct h1_message *message);
     /* Response: 1xx other than 101. Never called for requests. */
     enum err (*informational)(void *ctx, const struct head *head);
-    enum err (*body)(void *ctx, struct span bytes); /* transfer-decoded; never empty */
+    enum err (*body)(void *ctx, struct span bytes);                  /* transfer-decoded; never empty */
     enum err (*trailers)(void *ctx, const struct headers *trailers); /* only when there are some */
     enum err (*end)(void *ctx);
 };
@@ -78,10 +78,11 @@ struct h1_out {
     enum h1_framing framing;
     uint64_t content_length; /* H1_LENGTH */
     bool keep_alive;
-    bool absolute_form;      /* request towards another proxy */
-    bool keep_framing_fields;/* H1_NO_BODY answers to HEAD, 204, 304: Content-Length and Transfer-Encoding go out as they came */
+    bool absolute_form; /* request towards another proxy */
+    bool
+        keep_framing_fields; /* H1_NO_BODY answers to HEAD, 204, 304: Content-Length and Transfer-Encoding go out as they came */
     bool upgrade;            /* request or 101: Connection and Upgrade go out */
-    bool say_keep_alive;     /* "Connection: keep-alive" goes out: an HTTP/1.0 peer asked for it */
+    bool say_keep_alive; /* "Connection: keep-alive" goes out: an HTTP/1.0 peer asked for it */
 };
 
 /* Drops hop-by-hop fields, then writes what the framing needs (Content-Length kept in place where it agrees). A request's Host is kept, or

@@ -53,7 +53,8 @@ static enum err chunk_extension(struct h1_chunk *chunk, uint8_t c, const char **
     if (c == '\r')
         chunk->state = CHUNK_SIZE_LF;
     else if ((c < ' ' && c != '\t') || c == 0x7f)
-        return chunk_refuse(why, ERR_AMBIGUOUS, c == '\n' ? "bare LF in chunk framing" : "control character in a chunk extension");
+        return chunk_refuse(why, ERR_AMBIGUOUS,
+                            c == '\n' ? "bare LF in chunk framing" : "control character in a chunk extension");
     return ERR_OK;
 }
 
@@ -90,7 +91,8 @@ static enum err chunk_byte(struct h1_chunk *chunk, uint8_t c, bool *last, const 
     }
 }
 
-enum err h1_chunk_take(struct h1_chunk *chunk, struct span in, size_t *took, struct span *data, bool *last, const char **why)
+enum err h1_chunk_take(struct h1_chunk *chunk, struct span in, size_t *took, struct span *data, bool *last,
+                       const char **why)
 {
     size_t at = 0;
     *data = SPAN_EMPTY;

@@ -14,6 +14,7 @@ struct h1_chunk {
 
 /* Takes bytes until there is data to hand on (*data, borrowed from in), the last chunk's size line is over (*last) or `in` is. Fails with
  * ERR_AMBIGUOUS or ERR_LIMIT, and *why. */
-MUST_USE enum err h1_chunk_take(struct h1_chunk *chunk, struct span in, size_t *took, struct span *data, bool *last, const char **why);
+MUST_USE enum err h1_chunk_take(struct h1_chunk *chunk, struct span in, size_t *took, struct span *data, bool *last,
+                                const char **why);
 
 #endif

@@ -20,9 +20,9 @@ struct put {
     const struct head *head;
     const struct h1_out *how;
     bool request;
-    bool bare;           /* 1xx: no framing, no Connection */
-    bool listed;         /* Connection names fields of its own choice */
-    bool te;             /* TE: trailers goes out */
+    bool bare;   /* 1xx: no framing, no Connection */
+    bool listed; /* Connection names fields of its own choice */
+    bool te;     /* TE: trailers goes out */
     bool want_length, want_coding;
     bool has_length, has_coding, has_host, has_connection;
     uint64_t length;
@@ -266,8 +266,10 @@ static void put_target(struct put *p, bool connect)
 enum err h1_put_request(struct buf *out, const struct head *head, const struct h1_out *how)
 {
     assert(how->framing != H1_UNTIL_CLOSE);
-    struct put p = {.head = head, .how = how, .request = true, .length = how->framing == H1_LENGTH ? how->content_length : 0};
-    struct span method = head_span(head, head->method), path = head_span(head, head->path), host = head_span(head, head->host);
+    struct put p = {
+        .head = head, .how = how, .request = true, .length = how->framing == H1_LENGTH ? how->content_length : 0};
+    struct span method = head_span(head, head->method), path = head_span(head, head->path),
+                host = head_span(head, head->host);
     struct span scheme = head_span(head, head->scheme), host_field;
     bool connect = span_eq(method, SPAN("CONNECT"));
     if (!token_valid(method) || !token_graphic(path) || !token_graphic(host) || (scheme.n && !token_valid(scheme)))

@@ -84,7 +84,8 @@ static enum err block_put(struct buf *block, struct span bytes, struct slice *ou
 }
 
 /* Copies a field into the block; the list does not hold it yet. */
-static enum err field_put(struct headers *h, struct span name, struct span value, struct span gone, struct header_slice *out)
+static enum err field_put(struct headers *h, struct span name, struct span value, struct span gone,
+                          struct header_slice *out)
 {
     if (name.n > LIMIT_HEAD_BYTES || value.n > LIMIT_HEAD_BYTES || !headers_may_hold(h, name.n + value.n, gone))
         return ERR_LIMIT;

@@ -20,7 +20,7 @@ struct headers {
     struct buf block;
     struct header_slice {
         struct slice name, value;
-    } *fields;
+    } * fields;
     uint32_t n, cap;
 };
 
@@ -47,14 +47,14 @@ enum head_kind { HEAD_REQUEST, HEAD_RESPONSE };
 
 struct head {
     enum head_kind kind;
-    unsigned status;              /* response */
-    unsigned port;                /* request: the effective port */
-    struct headers headers;       /* its block holds the control data too */
-    struct slice method, scheme;  /* request: "GET"; "http" or "https" */
-    struct slice host;            /* request: lower case, no port, IPv6 without brackets */
-    struct slice path;            /* request: path and query as sent, "/a?b", "*"; "" for CONNECT */
-    struct slice reason;          /* response: reason phrase, may be empty */
-    struct slice version;         /* "HTTP/1.1", "HTTP/2": a label, no behaviour hangs on it above http/ */
+    unsigned status;             /* response */
+    unsigned port;               /* request: the effective port */
+    struct headers headers;      /* its block holds the control data too */
+    struct slice method, scheme; /* request: "GET"; "http" or "https" */
+    struct slice host;           /* request: lower case, no port, IPv6 without brackets */
+    struct slice path;           /* request: path and query as sent, "/a?b", "*"; "" for CONNECT */
+    struct slice reason;         /* response: reason phrase, may be empty */
+    struct slice version;        /* "HTTP/1.1", "HTTP/2": a label, no behaviour hangs on it above http/ */
 };
 
 #define HEAD_INIT ((struct head){.port = 0})

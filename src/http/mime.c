@@ -65,7 +65,8 @@ bool mime_param(struct span value, struct span name, struct span *out)
 bool mime_is_json(struct span content_type)
 {
     struct span type = mime_essence(content_type);
-    return span_eq_nocase(type, SPAN("application/json")) || span_eq_nocase(type, SPAN("text/json")) || ends_nocase(type, SPAN("+json"));
+    return span_eq_nocase(type, SPAN("application/json")) || span_eq_nocase(type, SPAN("text/json")) ||
+           ends_nocase(type, SPAN("+json"));
 }
 
 bool mime_is_form(struct span content_type)
@@ -76,19 +77,21 @@ bool mime_is_form(struct span content_type)
 bool mime_is_multipart(struct span content_type)
 {
     struct span boundary;
-    return starts_nocase(content_type, SPAN("multipart/")) && mime_param(content_type, SPAN("boundary"), &boundary) && boundary.n > 0;
+    return starts_nocase(content_type, SPAN("multipart/")) && mime_param(content_type, SPAN("boundary"), &boundary) &&
+           boundary.n > 0;
 }
 
 bool mime_is_text(struct span content_type)
 {
     static const char *const types[] = {
-        "application/javascript", "application/x-javascript", "application/ecmascript", "application/xml",   "application/x-ndjson",
-        "application/graphql",    "application/yaml",         "application/x-yaml",     "application/toml", "application/sql",
-        "application/x-sh",       "application/x-httpd-php",  "application/xml-dtd",    "application/jsonl", "application/x-pem-file",
+        "application/javascript", "application/x-javascript", "application/ecmascript", "application/xml",
+        "application/x-ndjson",   "application/graphql",      "application/yaml",       "application/x-yaml",
+        "application/toml",       "application/sql",          "application/x-sh",       "application/x-httpd-php",
+        "application/xml-dtd",    "application/jsonl",        "application/x-pem-file",
     };
     struct span type = mime_essence(content_type);
-    if (starts_nocase(type, SPAN("text/")) || mime_is_json(type) || mime_is_form(type) || ends_nocase(type, SPAN("+xml")) ||
-        ends_nocase(type, SPAN("+yaml")))
+    if (starts_nocase(type, SPAN("text/")) || mime_is_json(type) || mime_is_form(type) ||
+        ends_nocase(type, SPAN("+xml")) || ends_nocase(type, SPAN("+yaml")))
         return true;
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         if (span_eq_nocase(type, span_str(types[i])))
@@ -150,7 +153,8 @@ static void part_read_head(struct mime_part *part)
             part->content_type = value;
         } else if (span_eq_nocase(name, SPAN("content-disposition"))) {
             (void)mime_param(value, SPAN("name"), &part->name);
-            part->has_filename = mime_param(value, SPAN("filename"), &part->filename) || mime_param(value, SPAN("filename*"), &ignored);
+            part->has_filename =
+                mime_param(value, SPAN("filename"), &part->filename) || mime_param(value, SPAN("filename*"), &ignored);
             if (part->has_filename && part->filename.n == 0)
                 (void)mime_param(value, SPAN("filename*"), &part->filename);
         }

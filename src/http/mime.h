@@ -16,7 +16,7 @@ bool mime_is_multipart(struct span content_type); /* multipart/form-data and oth
 bool mime_is_text(struct span content_type);
 
 struct mime_part {
-    struct span head;      /* the part's header block, raw */
+    struct span head;                         /* the part's header block, raw */
     struct span name, filename, content_type; /* from Content-Disposition and Content-Type; may be empty */
     bool has_filename;
     struct span body;

@@ -44,8 +44,9 @@ bool url_is_address(struct span host)
 static bool host_valid(struct span host)
 {
     static const bool bad[128] = {
-        ['/'] = true, ['?'] = true, ['#'] = true, ['@'] = true, ['\\'] = true, ['<'] = true, ['>'] = true, ['"'] = true, ['^'] = true,
-        ['`'] = true, ['{'] = true, ['|'] = true, ['}'] = true, ['['] = true, [']'] = true, [':'] = true, [','] = true,
+        ['/'] = true, ['?'] = true, ['#'] = true, ['@'] = true, ['\\'] = true, ['<'] = true,
+        ['>'] = true, ['"'] = true, ['^'] = true, ['`'] = true, ['{'] = true,  ['|'] = true,
+        ['}'] = true, ['['] = true, [']'] = true, [':'] = true, [','] = true,
     };
     if (host.n == 0 || !token_graphic(host))
         return false;

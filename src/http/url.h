@@ -5,12 +5,12 @@
 #include "base/buf.h"
 
 struct url {
-    struct span scheme;  /* as given */
-    struct span host;    /* as given, IPv6 without brackets */
-    unsigned port;       /* effective: given, or the scheme's default; 0 unknown */
+    struct span scheme; /* as given */
+    struct span host;   /* as given, IPv6 without brackets */
+    unsigned port;      /* effective: given, or the scheme's default; 0 unknown */
     bool port_given;
-    struct span path;    /* with the query, starting with '/', or empty */
-    struct span query;   /* without '?', may be empty */
+    struct span path;  /* with the query, starting with '/', or empty */
+    struct span query; /* without '?', may be empty */
     bool has_query;
 };
 

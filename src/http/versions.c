@@ -5,7 +5,7 @@
 #include <nghttp2/nghttp2.h>
 
 #define TEXT_OF(x) #x
-#define TEXT(x) TEXT_OF(x)
+#define TEXT(x)    TEXT_OF(x)
 
 const char *http_llhttp_version(void)
 {

@@ -32,7 +32,8 @@ static enum err run(struct span encoding, struct span in, size_t chunk, struct b
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const encodings[] = {"gzip", "deflate", "br", "zstd", "br, gzip", "deflate, zstd", "identity", "gzip, deflate"};
+    static const char *const encodings[] = {"gzip",     "deflate",       "br",       "zstd",
+                                            "br, gzip", "deflate, zstd", "identity", "gzip, deflate"};
     if (size < 2)
         return 0;
     struct span encoding = span_str(encodings[data[0] & 7]), in = span_of(data + 2, size - 2);

@@ -63,7 +63,8 @@ static void round_trip(const struct outcome *o, enum h1_role role, struct span m
         must(again.last.status == head->status);
         must(span_eq(head_span(&again.last, again.last.method), head_span(head, head->method)));
         must(span_eq(head_span(&again.last, again.last.path), head_span(head, head->path)));
-        must(role == H1_CLIENT || (again.message.framing == m->framing && again.message.content_length == m->content_length));
+        must(role == H1_CLIENT ||
+             (again.message.framing == m->framing && again.message.content_length == m->content_length));
     }
     h1_destroy(&codec);
     transcript_free(&again);
@@ -81,7 +82,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct outcome whole, cut;
     run(&whole, role, wire, size, methods);
     run(&cut, role, wire, (size_t)data[1] % 64 + 1, methods);
-    must(whole.e == cut.e && whole.eof == cut.eof && strcmp(whole.why, cut.why) == 0 && whole.in_message == cut.in_message);
+    must(whole.e == cut.e && whole.eof == cut.eof && strcmp(whole.why, cut.why) == 0 &&
+         whole.in_message == cut.in_message);
     must(whole.e != ERR_OK || whole.used == cut.used);
     must(span_eq(buf_span(&whole.t.text), buf_span(&cut.t.text)));
     /* The answered method is known for the first response only. */

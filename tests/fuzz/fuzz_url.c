@@ -22,8 +22,8 @@ static void round_trip(const struct url *u)
     struct buf b = BUF_INIT;
     struct url again;
     bool v6 = span_find(u->host, ':') < u->host.n;
-    must(buf_printf(&b, "%.*s://%s%.*s%s:%u", (int)u->scheme.n, (const char *)u->scheme.p, v6 ? "[" : "", (int)u->host.n,
-                    (const char *)u->host.p, v6 ? "]" : "", u->port) == ERR_OK);
+    must(buf_printf(&b, "%.*s://%s%.*s%s:%u", (int)u->scheme.n, (const char *)u->scheme.p, v6 ? "[" : "",
+                    (int)u->host.n, (const char *)u->host.p, v6 ? "]" : "", u->port) == ERR_OK);
     if (u->path.n) {
         must(u->path.p[0] == '/');
         must(buf_put(&b, u->path) == ERR_OK);
@@ -31,7 +31,8 @@ static void round_trip(const struct url *u)
         must(buf_put_byte(&b, '?') == ERR_OK && buf_put(&b, u->query) == ERR_OK);
     }
     must(url_parse(buf_span(&b), &again) == ERR_OK);
-    must(span_eq(again.host, u->host) && span_eq(again.path, u->path) && span_eq(again.query, u->query) && again.port == u->port);
+    must(span_eq(again.host, u->host) && span_eq(again.path, u->path) && span_eq(again.query, u->query) &&
+         again.port == u->port);
     buf_free(&b);
 }
 

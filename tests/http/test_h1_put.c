@@ -29,30 +29,37 @@ static const struct {
     bool has_body, close, absolute;
     const char *want;
 } requests[] = {
-    {"browser", "GET /a?b HTTP/1.1\r\nhost: Ex.org\r\nUser-Agent: x\r\nACCEPT: */*\r\nconnection: keep-alive\r\nCookie: a=1\r\n\r\n", false,
-     false, false, "GET /a?b HTTP/1.1\r\nhost: Ex.org\r\nUser-Agent: x\r\nACCEPT: */*\r\nCookie: a=1\r\n\r\n"},
-    {"absolute form becomes origin form", "GET http://u:p@a:81/x HTTP/1.1\r\nHost: a:81\r\nProxy-Connection: keep-alive\r\nX: 1\r\n\r\n",
-     false, false, false, "GET /x HTTP/1.1\r\nHost: a:81\r\nX: 1\r\n\r\n"},
-    {"towards another proxy", "GET http://A/x HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic x\r\n\r\n", false, false, true,
-     "GET http://a/x HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic x\r\n\r\n"},
+    {"browser",
+     "GET /a?b HTTP/1.1\r\nhost: Ex.org\r\nUser-Agent: x\r\nACCEPT: */*\r\nconnection: keep-alive\r\nCookie: a=1\r\n\r\n",
+     false, false, false, "GET /a?b HTTP/1.1\r\nhost: Ex.org\r\nUser-Agent: x\r\nACCEPT: */*\r\nCookie: a=1\r\n\r\n"},
+    {"absolute form becomes origin form",
+     "GET http://u:p@a:81/x HTTP/1.1\r\nHost: a:81\r\nProxy-Connection: keep-alive\r\nX: 1\r\n\r\n", false, false,
+     false, "GET /x HTTP/1.1\r\nHost: a:81\r\nX: 1\r\n\r\n"},
+    {"towards another proxy", "GET http://A/x HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic x\r\n\r\n", false,
+     false, true, "GET http://a/x HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic x\r\n\r\n"},
     {"asterisk towards another proxy", "OPTIONS http://[::1]:81 HTTP/1.1\r\nHost: [::1]:81\r\n\r\n", false, false, true,
      "OPTIONS http://[::1]:81 HTTP/1.1\r\nHost: [::1]:81\r\n\r\n"},
-    {"asterisk", "OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n", false, false, false, "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"},
+    {"asterisk", "OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n", false, false, false,
+     "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"},
     {"no Host", "GET http://a:8080/ HTTP/1.0\r\nX: 1\r\n\r\n", false, true, false,
      "GET / HTTP/1.1\r\nHost: a:8080\r\nX: 1\r\nConnection: close\r\n\r\n"},
-    {"connection fields", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-End: 2\r\nTE: gzip\r\n"
-     "Proxy-Authorization: secret\r\n\r\n", false, true, false,
-     "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-End: 2\r\n\r\n"},
-    {"Connection cannot name framing", "POST / HTTP/1.1\r\nHost: a\r\nConnection: Host, Content-Length\r\nContent-Length: 1\r\n\r\n", true,
-     false, false, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"},
-    {"TE: trailers", "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers, deflate;q=0.5\r\nConnection: TE\r\n\r\n", false, false, false,
-     "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n"},
-    {"upgrade", "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n", false,
-     false, false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n"},
+    {"connection fields",
+     "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-End: 2\r\nTE: gzip\r\n"
+     "Proxy-Authorization: secret\r\n\r\n",
+     false, true, false, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-End: 2\r\n\r\n"},
+    {"Connection cannot name framing",
+     "POST / HTTP/1.1\r\nHost: a\r\nConnection: Host, Content-Length\r\nContent-Length: 1\r\n\r\n", true, false, false,
+     "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"},
+    {"TE: trailers", "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers, deflate;q=0.5\r\nConnection: TE\r\n\r\n", false, false,
+     false, "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n"},
+    {"upgrade",
+     "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n",
+     false, false, false,
+     "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n"},
     {"Upgrade without Connection", "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n", false, false, false,
      "GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
-    {"length in place", "PUT / HTTP/1.1\r\ncontent-length: 05\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", true, false, false,
-     "PUT / HTTP/1.1\r\ncontent-length: 05\r\nHost: a\r\nExpect: 100-continue\r\n\r\n"},
+    {"length in place", "PUT / HTTP/1.1\r\ncontent-length: 05\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", true, false,
+     false, "PUT / HTTP/1.1\r\ncontent-length: 05\r\nHost: a\r\nExpect: 100-continue\r\n\r\n"},
     {"length 0", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nX: 1\r\n\r\n", false, false, false,
      "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nX: 1\r\n\r\n"},
     {"chunked in place", "PUT / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: Chunked\r\nX: 1\r\n\r\n", true, false, false,
@@ -85,7 +92,8 @@ static const struct {
 } responses[] = {
     {"as it came", "GET",
      "HTTP/1.1 200 Fine\r\nServer: x\r\nSet-Cookie: b\r\ncontent-LENGTH: 2\r\nSet-Cookie: a\r\nConnection: keep-alive\r\n"
-     "Keep-Alive: timeout=5\r\nX: \xff\r\n\r\n", false, false,
+     "Keep-Alive: timeout=5\r\nX: \xff\r\n\r\n",
+     false, false,
      "HTTP/1.1 200 Fine\r\nServer: x\r\nSet-Cookie: b\r\ncontent-LENGTH: 2\r\nSet-Cookie: a\r\nX: \xff\r\n\r\n"},
     {"from HTTP/1.0, to be closed", "GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n", false, true,
      "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"},
@@ -122,7 +130,8 @@ static void test_responses(void **state)
         struct transcript t = {.heads = 0};
         struct buf b = BUF_INIT;
         parse(&t, H1_CLIENT, responses[i].wire, responses[i].method);
-        struct h1_out how = h1_plan_response(&t.last, span_str(responses[i].method), responses[i].http10, !responses[i].close);
+        struct h1_out how =
+            h1_plan_response(&t.last, span_str(responses[i].method), responses[i].http10, !responses[i].close);
         assert_int_equal(h1_put_response(&b, &t.last, &how), ERR_OK);
         if (strcmp(buf_cstr(&b), responses[i].want) != 0)
             fail_msg("%s:\n%s\ninstead of\n%s", responses[i].name, buf_cstr(&b), responses[i].want);
@@ -188,14 +197,22 @@ static void test_injection(void **state)
         const char *method, *host, *path, *name, *value;
         size_t value_n;
     } cases[] = {
-        {"GET / HTTP/1.1\r\nX:", "a", "/", "n", "v", 0}, {"G T", "a", "/", "n", "v", 0},
-        {"", "a", "/", "n", "v", 0},                     {"GET", "a\r\nX: y", "/", "n", "v", 0},
-        {"GET", "a b", "/", "n", "v", 0},                {"GET", "a", "/ HTTP/1.1\r\nX: y", "n", "v", 0},
-        {"GET", "a", "/a b", "n", "v", 0},               {"GET", "a", "/\n", "n", "v", 0},
-        {"GET", "a", "/", "n\r\nX", "v", 0},             {"GET", "a", "/", "n:", "v", 0},
-        {"GET", "a", "/", ":authority", "v", 0},         {"GET", "a", "/", "n ", "v", 0},
-        {"GET", "a", "/", "", "v", 0},                   {"GET", "a", "/", "n", "v\r\nX: y", 0},
-        {"GET", "a", "/", "n", "long enough a value\n for words", 0}, {"GET", "a", "/", "n", "v\r", 0},
+        {"GET / HTTP/1.1\r\nX:", "a", "/", "n", "v", 0},
+        {"G T", "a", "/", "n", "v", 0},
+        {"", "a", "/", "n", "v", 0},
+        {"GET", "a\r\nX: y", "/", "n", "v", 0},
+        {"GET", "a b", "/", "n", "v", 0},
+        {"GET", "a", "/ HTTP/1.1\r\nX: y", "n", "v", 0},
+        {"GET", "a", "/a b", "n", "v", 0},
+        {"GET", "a", "/\n", "n", "v", 0},
+        {"GET", "a", "/", "n\r\nX", "v", 0},
+        {"GET", "a", "/", "n:", "v", 0},
+        {"GET", "a", "/", ":authority", "v", 0},
+        {"GET", "a", "/", "n ", "v", 0},
+        {"GET", "a", "/", "", "v", 0},
+        {"GET", "a", "/", "n", "v\r\nX: y", 0},
+        {"GET", "a", "/", "n", "long enough a value\n for words", 0},
+        {"GET", "a", "/", "n", "v\r", 0},
         {"GET", "a", "/", "n", "v\0w", 3},
     };
     struct head h = HEAD_INIT;
@@ -246,7 +263,8 @@ static void test_chunks(void **state)
     assert_int_equal(headers_add(&trailers, SPAN("Content-Length"), SPAN("1")), ERR_OK);
     assert_int_equal(headers_add(&trailers, SPAN("transfer-encoding"), SPAN("x")), ERR_OK);
     assert_int_equal(h1_put_last_chunk(&b, &trailers), ERR_OK);
-    assert_string_equal(buf_cstr(&b), "1\r\nf\r\n10\r\nffff\r\nabcdef01\r\n\r\n0\r\n\r\n0\r\n\r\n0\r\nX-Sum: 1\r\n\r\n");
+    assert_string_equal(buf_cstr(&b),
+                        "1\r\nf\r\n10\r\nffff\r\nabcdef01\r\n\r\n0\r\n\r\n0\r\n\r\n0\r\nX-Sum: 1\r\n\r\n");
     headers_free(&trailers);
     buf_free(&b);
 }
@@ -298,8 +316,9 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests), cmocka_unit_test(test_responses), cmocka_unit_test(test_made_heads), cmocka_unit_test(test_injection),
-        cmocka_unit_test(test_chunks),   cmocka_unit_test(test_identity),  cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_requests),      cmocka_unit_test(test_responses), cmocka_unit_test(test_made_heads),
+        cmocka_unit_test(test_injection),     cmocka_unit_test(test_chunks),    cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,8 +21,9 @@ static void check_list(const struct headers *h, const char *want)
     struct buf b = BUF_INIT;
     for (size_t i = 0; i < h->n; i++) {
         struct header f = headers_at(h, i);
-        assert_int_equal(
-            buf_printf(&b, "%.*s=%.*s;", (int)f.name.n, (const char *)f.name.p, (int)f.value.n, (const char *)f.value.p), ERR_OK);
+        assert_int_equal(buf_printf(&b, "%.*s=%.*s;", (int)f.name.n, (const char *)f.name.p, (int)f.value.n,
+                                    (const char *)f.value.p),
+                         ERR_OK);
     }
     assert_string_equal(buf_cstr(&b), want);
     buf_free(&b);
@@ -139,10 +140,14 @@ static void test_url_of_head(void **state)
         unsigned port;
         const char *want;
     } cases[] = {
-        {"GET", "https", "a", "/x?y", 443, "https://a/x?y"},     {"GET", "http", "a", "/", 443, "http://a:443/"},
-        {"GET", "http", "a", "/", 0, "http://a/"},               {"GET", "", "a", "/", 80, "http://a/"},
-        {"GET", "https", "::1", "/", 8443, "https://[::1]:8443/"}, {"OPTIONS", "http", "a", "*", 80, "http://a"},
-        {"CONNECT", "", "a", "", 443, "a:443"},                  {"CONNECT", "https", "::1", "", 443, "[::1]:443"},
+        {"GET", "https", "a", "/x?y", 443, "https://a/x?y"},
+        {"GET", "http", "a", "/", 443, "http://a:443/"},
+        {"GET", "http", "a", "/", 0, "http://a/"},
+        {"GET", "", "a", "/", 80, "http://a/"},
+        {"GET", "https", "::1", "/", 8443, "https://[::1]:8443/"},
+        {"OPTIONS", "http", "a", "*", 80, "http://a"},
+        {"CONNECT", "", "a", "", 443, "a:443"},
+        {"CONNECT", "https", "::1", "", 443, "[::1]:443"},
     };
     struct head h = HEAD_INIT;
     struct buf b = BUF_INIT;
@@ -165,8 +170,10 @@ static void test_hop_by_hop(void **state)
 {
     (void)state;
     struct headers h = HEADERS_INIT;
-    static const char *const always[] = {"Connection", "keep-alive", "PROXY-connection", "Proxy-Authenticate", "proxy-authorization",
-                                         "Proxy-Authentication-Info", "Transfer-Encoding", "Upgrade"};
+    static const char *const always[] = {"Connection",          "keep-alive",
+                                         "PROXY-connection",    "Proxy-Authenticate",
+                                         "proxy-authorization", "Proxy-Authentication-Info",
+                                         "Transfer-Encoding",   "Upgrade"};
     for (size_t i = 0; i < ARRAY_LEN(always); i++)
         assert_true(head_is_hop_by_hop(&h, span_str(always[i])));
     assert_false(head_is_hop_by_hop(&h, SPAN("X-Foo")));

@@ -76,15 +76,19 @@ static void test_param(void **state)
 static void test_parts(void **state)
 {
     (void)state;
-    struct span body = SPAN("preamble\r\n--xy\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\none\r\n--xyz is data\r\n--xy \t\r\n"
-                            "content-disposition: form-data; name=\"f\"; filename=\"p;q.txt\"\r\nContent-Type: text/plain\r\n\r\n"
-                            "two\r\n\r\n--xy\r\n\r\nno head\r\n--xy\r\nX: y\r\n\r\n\r\n--xy\r\n\r\n\r\n--xy--\r\nepilogue");
+    struct span body =
+        SPAN("preamble\r\n--xy\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\none\r\n--xyz is data\r\n--xy \t\r\n"
+             "content-disposition: form-data; name=\"f\"; filename=\"p;q.txt\"\r\nContent-Type: text/plain\r\n\r\n"
+             "two\r\n\r\n--xy\r\n\r\nno head\r\n--xy\r\nX: y\r\n\r\n\r\n--xy\r\n\r\n\r\n--xy--\r\nepilogue");
     static const struct {
         const char *name, *filename, *type, *body;
         bool has_filename;
     } want[] = {
-        {"a", "", "", "one\r\n--xyz is data", false}, {"f", "p;q.txt", "text/plain", "two\r\n", true}, {"", "", "", "no head", false},
-        {"", "", "", "", false},                      {"", "", "", "", false},
+        {"a", "", "", "one\r\n--xyz is data", false},
+        {"f", "p;q.txt", "text/plain", "two\r\n", true},
+        {"", "", "", "no head", false},
+        {"", "", "", "", false},
+        {"", "", "", "", false},
     };
     size_t at = 0;
     struct mime_part part;
@@ -132,7 +136,9 @@ static void test_cookies(void **state)
 
     struct cookie c;
     assert_true(cookie_parse_set(
-        SPAN(" id = a=b ; Path=/x; DOMAIN=.ex.org; Expires=Wed, 21 Oct 2015 07:28:00 GMT; Max-Age=60; HttpOnly; secure; SameSite=Lax"), &c));
+        SPAN(
+            " id = a=b ; Path=/x; DOMAIN=.ex.org; Expires=Wed, 21 Oct 2015 07:28:00 GMT; Max-Age=60; HttpOnly; secure; SameSite=Lax"),
+        &c));
     check_span("name", c.name, "id");
     check_span("value", c.value, "a=b");
     check_span("path", c.path, "/x");

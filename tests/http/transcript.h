@@ -19,7 +19,8 @@ static inline enum err transcript_fields(struct buf *out, const struct headers *
     enum err e = ERR_OK;
     for (size_t i = 0; i < h->n && !e; i++) {
         struct header f = headers_at(h, i);
-        e = buf_printf(out, " %.*s=%.*s;", (int)f.name.n, (const char *)f.name.p, (int)f.value.n, (const char *)f.value.p);
+        e = buf_printf(out, " %.*s=%.*s;", (int)f.name.n, (const char *)f.name.p, (int)f.value.n,
+                       (const char *)f.value.p);
     }
     return e;
 }
@@ -52,8 +53,9 @@ static inline enum err transcript_head(void *ctx, const struct head *h, const st
     if (!e)
         e = transcript_slice(out, h, h->version);
     if (!e)
-        e = buf_printf(out, "%s/%llu %s%s%s%s|", framings[m->framing], (unsigned long long)m->content_length, m->keep_alive ? "K" : "-",
-                       m->expect_continue ? "E" : "", m->upgrade ? "U" : "", m->absolute_form ? "A" : "");
+        e = buf_printf(out, "%s/%llu %s%s%s%s|", framings[m->framing], (unsigned long long)m->content_length,
+                       m->keep_alive ? "K" : "-", m->expect_continue ? "E" : "", m->upgrade ? "U" : "",
+                       m->absolute_form ? "A" : "");
     if (!e)
         e = transcript_fields(out, &h->headers);
     if (!e)
@@ -124,8 +126,8 @@ static inline void transcript_clear(struct transcript *t)
 
 /* Feeds wire in pieces of `chunk` bytes, going on to the next message as long as there is none that ends in a tunnel. `methods`: what the
  * responses answer, in order, separated by spaces. *used: how much was taken. */
-static inline enum err transcript_run(struct transcript *t, struct h1 *codec, struct span wire, size_t chunk, const char *methods,
-                                      size_t *used)
+static inline enum err transcript_run(struct transcript *t, struct h1 *codec, struct span wire, size_t chunk,
+                                      const char *methods, size_t *used)
 {
     enum err e = ERR_OK;
     struct span rest = span_str(methods);
