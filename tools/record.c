@@ -255,10 +255,10 @@ static void say_summary(struct record *r, const struct log *log, const struct se
 static int record_finish(void *ctx, const struct log *log, uint64_t elapsed_ns)
 {
     struct record *r = ctx;
-    struct serve_totals totals;
+    struct recorder_counters last;
     struct buf problem = BUF_INIT;
-    record_totals(r, &totals);
-    enum err e = recorder_close(&r->recorder, &problem);
+    enum err e = recorder_finish(&r->recorder, &last, &problem);
+    struct serve_totals totals = {.flows = last.flows, .errors = last.errors, .bytes = last.body_bytes};
     if (e)
         log_write(log, LOG_ERROR, "tape", "%s", buf_span(&problem).n > 0 ? say_text(&problem) : err_text(e));
     buf_free(&problem);

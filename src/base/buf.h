@@ -9,7 +9,7 @@
 #include <stdarg.h>
 
 struct buf {
-    uint8_t *p;     /* the block; live bytes are p[head .. head + n) */
+    uint8_t *p; /* the block; live bytes are p[head .. head + n) */
     size_t head;
     size_t n;
     size_t cap;
@@ -38,7 +38,7 @@ MUST_USE enum err buf_put_byte(struct buf *b, uint8_t byte);
 MUST_USE enum err buf_put_str(struct buf *b, const char *s);
 MUST_USE enum err buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 MUST_USE enum err buf_vprintf(struct buf *b, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
-MUST_USE enum err buf_put_u64(struct buf *b, uint64_t value);     /* decimal text */
+MUST_USE enum err buf_put_u64(struct buf *b, uint64_t value); /* decimal text */
 
 /* Drops n bytes (at most what is there) from the front. */
 void buf_consume(struct buf *b, size_t n);

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_S  UINT64_C(1000000000)
 
 uint64_t clock_mono_ns(void);
 uint64_t clock_wall_ns(void);

@@ -31,13 +31,27 @@ enum err err_from_errno(int errno_value)
         int from;
         enum err to;
     } map[] = {
-        {ENOMEM, ERR_NOMEM},           {ECONNREFUSED, ERR_REFUSED},     {ECONNRESET, ERR_RESET},
-        {EPIPE, ERR_RESET},            {ECONNABORTED, ERR_RESET},       {ETIMEDOUT, ERR_TIMEOUT},
-        {ENETUNREACH, ERR_UNREACHABLE}, {EHOSTUNREACH, ERR_UNREACHABLE}, {EADDRNOTAVAIL, ERR_UNREACHABLE},
-        {EADDRINUSE, ERR_ADDRESS_IN_USE}, {EACCES, ERR_PERMISSION},     {EPERM, ERR_PERMISSION},
-        {EMFILE, ERR_NO_FDS},          {ENFILE, ERR_NO_FDS},            {ENOSPC, ERR_DISK_FULL},
-        {EDQUOT, ERR_DISK_FULL},       {EEXIST, ERR_EXISTS},            {ENOENT, ERR_NOT_FOUND},
-        {ECANCELED, ERR_CANCELLED},    {EAGAIN, ERR_AGAIN},             {EROFS, ERR_PERMISSION},
+        {ENOMEM, ERR_NOMEM},
+        {ECONNREFUSED, ERR_REFUSED},
+        {ECONNRESET, ERR_RESET},
+        {EPIPE, ERR_RESET},
+        {ECONNABORTED, ERR_RESET},
+        {ETIMEDOUT, ERR_TIMEOUT},
+        {ENETUNREACH, ERR_UNREACHABLE},
+        {EHOSTUNREACH, ERR_UNREACHABLE},
+        {EADDRNOTAVAIL, ERR_UNREACHABLE},
+        {EADDRINUSE, ERR_ADDRESS_IN_USE},
+        {EACCES, ERR_PERMISSION},
+        {EPERM, ERR_PERMISSION},
+        {EMFILE, ERR_NO_FDS},
+        {ENFILE, ERR_NO_FDS},
+        {ENOSPC, ERR_DISK_FULL},
+        {EDQUOT, ERR_DISK_FULL},
+        {EEXIST, ERR_EXISTS},
+        {ENOENT, ERR_NOT_FOUND},
+        {ECANCELED, ERR_CANCELLED},
+        {EAGAIN, ERR_AGAIN},
+        {EROFS, ERR_PERMISSION},
     };
     if (errno_value == 0)
         return ERR_OK;

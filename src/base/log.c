@@ -28,8 +28,8 @@ static enum err log_line_json(struct buf *out, enum log_level level, const char 
 {
     char when[CLOCK_ISO_LEN];
     clock_iso8601(clock_wall_ns(), when);
-    enum err e = buf_printf(out, "{\"time\":\"%s\",\"level\":\"%s\",\"tag\":\"%s\",\"message\":", when,
-                            log_words[level], tag);
+    enum err e =
+        buf_printf(out, "{\"time\":\"%s\",\"level\":\"%s\",\"tag\":\"%s\",\"message\":", when, log_words[level], tag);
     if (!e)
         e = text_json_string(out, message);
     if (!e)

@@ -6,10 +6,10 @@
 
 #include <stdbool.h>
 
-#define LOG_LEVELS(X)                                                                                       \
-    X(LOG_ERROR, "error")                                                                                   \
-    X(LOG_WARN, "warning")                                                                                  \
-    X(LOG_INFO, "info")                                                                                     \
+#define LOG_LEVELS(X)                                                                                                  \
+    X(LOG_ERROR, "error")                                                                                              \
+    X(LOG_WARN, "warning")                                                                                             \
+    X(LOG_INFO, "info")                                                                                                \
     X(LOG_DEBUG, "debug")
 
 enum log_level {

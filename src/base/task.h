@@ -10,8 +10,8 @@
 /* Embedded in its owner, who fills `run` and calls task_init() once. Not running twice for one start. The owner must
  * stop it before it goes away; `run` may start it again or free the owner. */
 struct task {
-    struct list link;  /* the scheduler's */
-    uint64_t due_ns;   /* monotonic; the scheduler's; 0 while idle */
+    struct list link; /* the scheduler's */
+    uint64_t due_ns;  /* monotonic; the scheduler's; 0 while idle */
     void (*run)(struct task *task);
 };
 

@@ -101,8 +101,8 @@ enum err text_escape_terminal(struct buf *out, struct span s)
     for (size_t at = 0; !e && at < s.n;) {
         struct span rest = span_from(s, at);
         size_t n = utf8_sequence(rest);
-        bool bad = n == 0 || (n == 1 && (rest.p[0] < 0x20 || rest.p[0] == 0x7f) && rest.p[0] != '\t') ||
-                   is_tricky(rest, n);
+        bool bad =
+            n == 0 || (n == 1 && (rest.p[0] < 0x20 || rest.p[0] == 0x7f) && rest.p[0] != '\t') || is_tricky(rest, n);
         if (n == 0)
             n = 1;
         if (!bad)

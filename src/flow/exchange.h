@@ -14,9 +14,9 @@
 #include "http/head.h"
 
 /* name, word on the tape */
-#define FLOW_KINDS(X)                                                                                       \
-    X(FLOW_HTTP, "http")                                                                                    \
-    X(FLOW_WEBSOCKET, "websocket")                                                                          \
+#define FLOW_KINDS(X)                                                                                                  \
+    X(FLOW_HTTP, "http")                                                                                               \
+    X(FLOW_WEBSOCKET, "websocket")                                                                                     \
     X(FLOW_TUNNEL, "tunnel")
 
 enum flow_kind {
@@ -30,19 +30,19 @@ enum part {
     PART_INFORMATIONAL, /* response: 1xx */
     PART_BODY,
     PART_TRAILERS,
-    PART_END,           /* the message is complete */
-    PART_ERROR,         /* it never will be; nothing follows in this direction */
+    PART_END,   /* the message is complete */
+    PART_ERROR, /* it never will be; nothing follows in this direction */
 };
 
 struct event {
     enum part part;
-    uint64_t at_ns;                   /* monotonic */
-    const struct head *head;          /* PART_HEAD, PART_INFORMATIONAL */
-    bool no_body;                     /* PART_HEAD: neither body nor trailers follow */
-    struct span data;                 /* PART_BODY */
-    const struct headers *trailers;   /* PART_TRAILERS */
-    enum err error;                   /* PART_ERROR */
-    const char *reason;               /* PART_ERROR: for people; not NULL */
+    uint64_t at_ns;                 /* monotonic */
+    const struct head *head;        /* PART_HEAD, PART_INFORMATIONAL */
+    bool no_body;                   /* PART_HEAD: neither body nor trailers follow */
+    struct span data;               /* PART_BODY */
+    const struct headers *trailers; /* PART_TRAILERS */
+    enum err error;                 /* PART_ERROR */
+    const char *reason;             /* PART_ERROR: for people; not NULL */
 };
 
 struct exchange;
@@ -80,7 +80,8 @@ struct filter {
 struct filter_ops {
     void (*request)(struct filter *filter, struct exchange *x, const struct event *event);
     void (*response)(struct filter *filter, struct exchange *x, const struct event *event); /* NULL: passed on */
-    void (*end)(struct filter *filter, struct exchange *x); /* free exchange->filter_state[filter->index]; may be NULL */
+    void (*end)(struct filter *filter,
+                struct exchange *x); /* free exchange->filter_state[filter->index]; may be NULL */
 };
 
 /* What every exchange of one worker runs through. Embedded by the worker. */
@@ -96,7 +97,7 @@ void pipeline_add_tap(struct pipeline *p, struct tap *tap);
 void pipeline_connection(const struct pipeline *p, const struct connection *connection);
 
 struct exchange {
-    uint64_t id;                      /* unique in this process, from 1, in order of begin */
+    uint64_t id; /* unique in this process, from 1, in order of begin */
     enum flow_kind kind;
     uint64_t started_wall_ns, started_ns;
     struct span track;                /* proxy username; borrowed from the client leg; empty: none */
@@ -106,26 +107,28 @@ struct exchange {
     uint64_t sent_ns;                 /* when the request head was handed to the server connection; 0: not yet */
     const struct origin_facts *facts; /* what the probe of this tunnel said; borrowed from the client leg; NULL: none */
     const char *intercepted_sni;      /* the name in the client's TLS, "" plain; borrowed from the client leg */
-    struct span tunnel_host;          /* where CONNECT asked to go, when inside one; borrowed from the client leg; empty: the URL says */
+    struct span
+        tunnel_host; /* where CONNECT asked to go, when inside one; borrowed from the client leg; empty: the URL says */
     unsigned tunnel_port;
-    bool tunnel_tls;                  /* FLOW_TUNNEL: the client's TLS was taken off; towards the origin it is put on again */
-    uint64_t request_bytes, response_bytes;     /* body bytes after transfer-decoding, so far */
+    bool tunnel_tls; /* FLOW_TUNNEL: the client's TLS was taken off; towards the origin it is put on again */
+    uint64_t request_bytes, response_bytes;           /* body bytes after transfer-decoding, so far */
     uint64_t request_wire_bytes, response_wire_bytes; /* heads and framing included, where known; kept by the legs */
 
     /* wiring */
-    const struct pipeline *pipeline;  /* borrowed */
-    const struct exchange_client *ops;/* borrowed */
-    void *client_ctx;                 /* the client leg's */
-    void *origin_state;               /* the origin's; NULL when the origin is not, or no longer, involved */
+    const struct pipeline *pipeline;   /* borrowed */
+    const struct exchange_client *ops; /* borrowed */
+    void *client_ctx;                  /* the client leg's */
+    void *origin_state;                /* the origin's; NULL when the origin is not, or no longer, involved */
     void *filter_state[EXCHANGE_FILTERS_MAX];
-    bool origin_open;                 /* origin->open() was called and neither end, error nor cancel since */
-    bool tapped;                      /* the taps were told of it */
+    bool origin_open; /* origin->open() was called and neither end, error nor cancel since */
+    bool tapped;      /* the taps were told of it */
     bool request_ended, response_begun, response_ended;
 };
 
 /* Begins; takes references. Nothing is told to anyone before the request head. Fails with ERR_NOMEM. */
-MUST_USE enum err exchange_create(struct exchange **out, uint64_t id, enum flow_kind kind, const struct pipeline *pipeline,
-                                  struct connection *client, const struct exchange_client *ops, void *client_ctx);
+MUST_USE enum err exchange_create(struct exchange **out, uint64_t id, enum flow_kind kind,
+                                  const struct pipeline *pipeline, struct connection *client,
+                                  const struct exchange_client *ops, void *client_ctx);
 
 /* Ends it: an origin still at work is cancelled, `why` (for the taps: ERR_CLOSED when the client hung up) is recorded unless the response had
  * ended. Clears *x (may be NULL). No callback comes after it. */

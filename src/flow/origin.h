@@ -6,21 +6,21 @@
 
 /* What a client that wants TLS to host:port should see. */
 struct origin_facts {
-    enum err error;       /* the origin could not be had; the client is told in the answer to its first request */
-    char reason[256];     /* for people */
-    char alpn[32];        /* what the origin chose of the offer; "" : none */
-    struct buf names;     /* the certificate's names, a 0 byte after each; may be empty */
+    enum err error;   /* the origin could not be had; the client is told in the answer to its first request */
+    char reason[256]; /* for people */
+    char alpn[32];    /* what the origin chose of the offer; "" : none */
+    struct buf names; /* the certificate's names, a 0 byte after each; may be empty */
 };
 
 /* A question for those facts; embedded in the client leg, which may drop it by origin->ops->probe_cancel(). */
 struct probe {
-    struct span host;     /* borrowed until done */
+    struct span host; /* borrowed until done */
     unsigned port;
-    struct span sni;      /* the name in the client's hello; empty: none */
-    struct span alpn;     /* the client's offer, a name list as on the wire; may be empty */
-    struct origin_facts *facts;               /* filled in; the client leg's */
-    void (*done)(struct probe *probe);        /* once, from the loop, never inside probe() */
-    void *state;                              /* the origin's */
+    struct span sni;                   /* the name in the client's hello; empty: none */
+    struct span alpn;                  /* the client's offer, a name list as on the wire; may be empty */
+    struct origin_facts *facts;        /* filled in; the client leg's */
+    void (*done)(struct probe *probe); /* once, from the loop, never inside probe() */
+    void *state;                       /* the origin's */
 };
 
 struct origin {

@@ -119,5 +119,7 @@ enum err body_comment(const struct body *b, struct span encoding, struct buf *ou
     e = buf_put_str(out, "as it came: Content-Encoding ");
     if (!e)
         e = buf_put(out, span_first(encoding, 100));
-    return e ? e : buf_printf(out, " could not be undone (%s)", b->coding == ERR_TRUNCATED ? "it ends early" : err_text(b->coding));
+    return e ? e
+             : buf_printf(out, " could not be undone (%s)",
+                          b->coding == ERR_TRUNCATED ? "it ends early" : err_text(b->coding));
 }

@@ -7,14 +7,14 @@
 
 struct body {
     struct tape_body_ref ref;
-    struct buf encoding;   /* codings to undo; empty: none, or they could not be undone */
-    uint64_t size;         /* bytes that will be written */
+    struct buf encoding; /* codings to undo; empty: none, or they could not be undone */
+    uint64_t size;       /* bytes that will be written */
     enum out_form form;
-    enum err coding;       /* why the codings could not be undone, or ERR_TRUNCATED: `size` bytes could be; ERR_OK */
-    bool decoded;          /* there were codings and they are undone */
-    bool damaged;          /* the tape cannot give it: size is 0 */
-    bool cut;              /* the tape holds less than was forwarded */
-    bool whole;            /* `kept` is all of it */
+    enum err coding; /* why the codings could not be undone, or ERR_TRUNCATED: `size` bytes could be; ERR_OK */
+    bool decoded;    /* there were codings and they are undone */
+    bool damaged;    /* the tape cannot give it: size is 0 */
+    bool cut;        /* the tape holds less than was forwarded */
+    bool whole;      /* `kept` is all of it */
     struct buf kept;
     struct carry carry;
 };
@@ -25,7 +25,8 @@ void body_free(struct body *b);
 MUST_USE enum err body_look(struct body *b, struct tape *tape, const struct tape_body_ref *ref, struct span encoding);
 
 /* All of it to `sink`, in pieces. Fails with ERR_NOMEM, ERR_DB, ERR_CORRUPT, or what the sink returned. */
-MUST_USE enum err body_pass(struct body *b, struct tape *tape, enum err (*sink)(void *ctx, struct span bytes), void *ctx);
+MUST_USE enum err body_pass(struct body *b, struct tape *tape, enum err (*sink)(void *ctx, struct span bytes),
+                            void *ctx);
 
 /* As one JSON string, in its form. */
 void body_write(struct body *b, struct tape *tape, struct out *o);

@@ -70,8 +70,9 @@ static bool der_time(struct span *in, int64_t *unix_s)
     if (!der_take(in, &tag, &text) || (tag != TAG_UTC_TIME && tag != TAG_GENERALIZED_TIME))
         return false;
     size_t year_n = tag == TAG_UTC_TIME ? 2 : 4;
-    if (!digits(text, 0, year_n, &tm.tm_year) || !digits(text, year_n, 2, &tm.tm_mon) || !digits(text, year_n + 2, 2, &tm.tm_mday) ||
-        !digits(text, year_n + 4, 2, &tm.tm_hour) || !digits(text, year_n + 6, 2, &tm.tm_min) || !digits(text, year_n + 8, 2, &tm.tm_sec))
+    if (!digits(text, 0, year_n, &tm.tm_year) || !digits(text, year_n, 2, &tm.tm_mon) ||
+        !digits(text, year_n + 2, 2, &tm.tm_mday) || !digits(text, year_n + 4, 2, &tm.tm_hour) ||
+        !digits(text, year_n + 6, 2, &tm.tm_min) || !digits(text, year_n + 8, 2, &tm.tm_sec))
         return false;
     if (tag == TAG_GENERALIZED_TIME)
         tm.tm_year -= 1900;

@@ -5,7 +5,7 @@
 #include "base/span.h"
 
 struct certificate {
-    struct span subject, issuer;     /* common names; may be empty; bytes as they are */
+    struct span subject, issuer;      /* common names; may be empty; bytes as they are */
     int64_t valid_from_s, valid_to_s; /* Unix time */
 };
 

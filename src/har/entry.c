@@ -32,9 +32,10 @@ static void put_resource_type(struct out *o, const struct view *v)
     static const struct {
         const char *destination, *type;
     } types[] = {
-        {"document", "document"}, {"iframe", "document"}, {"frame", "document"},   {"script", "script"},       {"style", "stylesheet"},
-        {"image", "image"},       {"font", "font"},       {"audio", "media"},      {"video", "media"},         {"track", "texttrack"},
-        {"empty", "fetch"},       {"worker", "script"},   {"manifest", "manifest"}, {"websocket", "websocket"}, {"sharedworker", "script"},
+        {"document", "document"}, {"iframe", "document"},     {"frame", "document"},      {"script", "script"},
+        {"style", "stylesheet"},  {"image", "image"},         {"font", "font"},           {"audio", "media"},
+        {"video", "media"},       {"track", "texttrack"},     {"empty", "fetch"},         {"worker", "script"},
+        {"manifest", "manifest"}, {"websocket", "websocket"}, {"sharedworker", "script"},
     };
     struct span destination;
     if (span_eq(v->flow->kind, SPAN("websocket"))) {

@@ -59,7 +59,8 @@ static enum err put_before(struct out *o, struct tape *tape, const struct har_op
 {
     enum err e = ERR_OK;
     if (options->format == HAR_FORMAT_CURL) {
-        out_printf(o, "#!/bin/sh\n# Made by ringtape %s. The answers' contents go to standard output.\n", options->version);
+        out_printf(o, "#!/bin/sh\n# Made by ringtape %s. The answers' contents go to standard output.\n",
+                   options->version);
         return ERR_OK;
     }
     if (options->format != HAR_FORMAT_HAR)
@@ -110,7 +111,8 @@ static void put_flow(struct out *o, struct view *v, const struct har_options *op
     }
 }
 
-static enum err export_flows(struct out *o, struct view *v, const struct har_options *options, struct har_result *result)
+static enum err export_flows(struct out *o, struct view *v, const struct har_options *options,
+                             struct har_result *result)
 {
     const struct tape_query query = {.session = options->session, .by_start = true};
     struct tape_cursor *cursor = NULL;
@@ -133,7 +135,8 @@ static enum err export_flows(struct out *o, struct view *v, const struct har_opt
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-enum err har_export(struct tape *tape, const struct har_options *options, const struct har_sink *sink, struct har_result *result)
+enum err har_export(struct tape *tape, const struct har_options *options, const struct har_sink *sink,
+                    struct har_result *result)
 {
     struct out o;
     struct view v;

@@ -6,9 +6,9 @@
 #include "tape/tape.h"
 
 /* word of --format */
-#define HAR_FORMATS(X)                                                                                      \
-    X(HAR_FORMAT_HAR, "har")                                                                                \
-    X(HAR_FORMAT_JSONL, "jsonl")                                                                            \
+#define HAR_FORMATS(X)                                                                                                 \
+    X(HAR_FORMAT_HAR, "har")                                                                                           \
+    X(HAR_FORMAT_JSONL, "jsonl")                                                                                       \
     X(HAR_FORMAT_CURL, "curl")
 
 enum har_format {
@@ -43,6 +43,7 @@ struct har_result {
 
 /* Flows in the order in which they began. Fails with ERR_NOMEM, ERR_DB, ERR_CORRUPT (tape_problem() says more; what was written up to there
  * is closed, so that it parses), or what the sink or `include` returned. */
-MUST_USE enum err har_export(struct tape *tape, const struct har_options *options, const struct har_sink *sink, struct har_result *result);
+MUST_USE enum err har_export(struct tape *tape, const struct har_options *options, const struct har_sink *sink,
+                             struct har_result *result);
 
 #endif

@@ -98,7 +98,8 @@ static void put_cookie(struct out *o, const struct cookie *c, uint64_t now_s)
 static void put_response_cookies(struct out *o, const struct view *v)
 {
     const struct tape_flow *f = v->flow;
-    uint64_t now_s = (f->started_ns + (f->response_begin_ns > 0 ? (uint64_t)f->response_begin_ns : 0)) / UINT64_C(1000000000);
+    uint64_t now_s =
+        (f->started_ns + (f->response_begin_ns > 0 ? (uint64_t)f->response_begin_ns : 0)) / UINT64_C(1000000000);
     struct cookie cookie;
     out_key(o, "cookies");
     out_open(o, '[');
@@ -218,7 +219,8 @@ static int64_t head_size(const struct headers *h, uint64_t wire, uint64_t body, 
     struct span length;
     uint64_t n;
     bool sized = headers_find(h, SPAN("Content-Length"), &length) && span_to_u64(length, UINT64_MAX, &n) && n == body;
-    if (!plain || (!sized && body > 0) || headers_find(h, SPAN("Transfer-Encoding"), &length) || wire <= body || wire > INT64_MAX)
+    if (!plain || (!sized && body > 0) || headers_find(h, SPAN("Transfer-Encoding"), &length) || wire <= body ||
+        wire > INT64_MAX)
         return -1;
     return (int64_t)(wire - body);
 }
@@ -294,7 +296,8 @@ void message_response(struct out *o, struct view *v)
     bool plain = has && f->complete && view_is_http(v) && is_h1(f->response_version) && f->response_trailers.n == 0 &&
                  f->informational.n == 0;
     struct span length;
-    if (f->response_body.wire_bytes == 0 && !has_no_content(v) && !headers_find(&v->response, SPAN("Content-Length"), &length))
+    if (f->response_body.wire_bytes == 0 && !has_no_content(v) &&
+        !headers_find(&v->response, SPAN("Content-Length"), &length))
         plain = false;
     out_open(o, '{');
     out_member_u64(o, "status", f->status);
@@ -305,7 +308,8 @@ void message_response(struct out *o, struct view *v)
     message_fields(o, &v->response);
     put_content(o, v);
     out_member(o, "redirectURL", redirect_url(v));
-    out_member_i64(o, "headersSize", head_size(&v->response, f->response_wire_bytes, f->response_body.wire_bytes, plain));
+    out_member_i64(o, "headersSize",
+                   head_size(&v->response, f->response_wire_bytes, f->response_body.wire_bytes, plain));
     out_member_i64(o, "bodySize", has ? (int64_t)f->response_body.wire_bytes : -1);
     if (f->response_wire_bytes > 0)
         out_member_u64(o, "_transferSize", f->response_wire_bytes);

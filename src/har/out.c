@@ -176,7 +176,11 @@ void out_member_ms(struct out *o, const char *key, int64_t us)
 /* How many bytes the character that begins with `lead` has; 0: none does. */
 static size_t utf8_length(uint8_t lead)
 {
-    return lead < 0x80 ? 1 : lead >= 0xc2 && lead <= 0xdf ? 2 : lead >= 0xe0 && lead <= 0xef ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+    return lead < 0x80                    ? 1
+           : lead >= 0xc2 && lead <= 0xdf ? 2
+           : lead >= 0xe0 && lead <= 0xef ? 3
+           : lead >= 0xf0 && lead <= 0xf4 ? 4
+                                          : 0;
 }
 
 /* The length of the unfinished character at the end of s: 0 to 3. */

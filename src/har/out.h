@@ -17,8 +17,8 @@ struct out {
     struct buf pending;
     const struct har_sink *sink;
     enum err e;
-    bool comma;          /* the next key or element wants one */
-    struct carry carry;  /* of the long string at hand */
+    bool comma;         /* the next key or element wants one */
+    struct carry carry; /* of the long string at hand */
     enum out_form form;
 };
 

@@ -56,7 +56,8 @@ void timing_of(const struct tape_flow *flow, const struct tape_connection *serve
 {
     *t = (struct timing){.dns = -1, .connect = -1, .ssl = -1};
     int64_t end = flow_end(flow);
-    int64_t sent = bounded(flow->sent_ns), begin = bounded(flow->response_begin_ns), out = bounded(flow->request_end_ns);
+    int64_t sent = bounded(flow->sent_ns), begin = bounded(flow->response_begin_ns),
+            out = bounded(flow->request_end_ns);
     sent = sent < 0 ? end : MIN(sent, end);
     begin = begin < 0 ? end : MAX(MIN(begin, end), sent);
     out = out < 0 ? begin : MAX(MIN(out, begin), sent);

@@ -9,8 +9,12 @@
 
 void view_init(struct view *v, struct tape *tape)
 {
-    *v = (struct view){.tape = tape, .request = HEADERS_INIT, .request_trailers = HEADERS_INIT, .response = HEADERS_INIT,
-                       .response_trailers = HEADERS_INIT, .url = BUF_INIT};
+    *v = (struct view){.tape = tape,
+                       .request = HEADERS_INIT,
+                       .request_trailers = HEADERS_INIT,
+                       .response = HEADERS_INIT,
+                       .response_trailers = HEADERS_INIT,
+                       .url = BUF_INIT};
 }
 
 void view_free(struct view *v)
@@ -100,9 +104,9 @@ struct span view_version(struct span version)
     static const struct {
         const char *is, *say;
     } spellings[] = {
-        {"HTTP/2.0", "HTTP/2"}, {"h2", "HTTP/2"},         {"h2c", "HTTP/2"},     {"HTTP/2", "HTTP/2"},
-        {"HTTP/3.0", "HTTP/3"}, {"h3", "HTTP/3"},         {"HTTP/3", "HTTP/3"},  {"HTTP/1.1", "HTTP/1.1"},
-        {"HTTP/1.0", "HTTP/1.0"},
+        {"HTTP/2.0", "HTTP/2"}, {"h2", "HTTP/2"},         {"h2c", "HTTP/2"},
+        {"HTTP/2", "HTTP/2"},   {"HTTP/3.0", "HTTP/3"},   {"h3", "HTTP/3"},
+        {"HTTP/3", "HTTP/3"},   {"HTTP/1.1", "HTTP/1.1"}, {"HTTP/1.0", "HTTP/1.0"},
     };
     for (size_t i = 0; i < ARRAY_LEN(spellings); i++)
         if (span_eq_nocase(version, span_str(spellings[i].is)))

@@ -6,16 +6,16 @@
 #include "har/timing.h"
 
 struct view {
-    struct tape *tape;                  /* borrowed */
-    const struct tape_flow *flow;       /* borrowed for the flow at hand */
+    struct tape *tape;            /* borrowed */
+    const struct tape_flow *flow; /* borrowed for the flow at hand */
     struct headers request, request_trailers, response, response_trailers;
-    struct buf url;                     /* a valid URL without a fragment */
-    size_t url_path;                    /* where its path begins */
+    struct buf url;  /* a valid URL without a fragment */
+    size_t url_path; /* where its path begins */
     bool has_server;
-    struct tape_connection server;      /* borrowed until the next call of tape_connection() */
+    struct tape_connection server; /* borrowed until the next call of tape_connection() */
     struct timing timing;
     struct body request_body, response_body;
-    bool damaged;                       /* part of the flow could not be read from the tape */
+    bool damaged; /* part of the flow could not be read from the tape */
 };
 
 void view_init(struct view *v, struct tape *tape);

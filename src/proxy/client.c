@@ -20,7 +20,8 @@
 
 static const unsigned client_next[] = {
     [CLIENT_SNIFF] = BIT(CLIENT_HTTP) | BIT(CLIENT_PROBING) | BIT(CLIENT_TLS) | BIT(CLIENT_CLOSING),
-    [CLIENT_TUNNELLED] = BIT(CLIENT_PROBING) | BIT(CLIENT_TLS) | BIT(CLIENT_HTTP) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
+    [CLIENT_TUNNELLED] =
+        BIT(CLIENT_PROBING) | BIT(CLIENT_TLS) | BIT(CLIENT_HTTP) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
     [CLIENT_PROBING] = BIT(CLIENT_TLS) | BIT(CLIENT_CLOSING),
     [CLIENT_TLS] = BIT(CLIENT_INSIDE) | BIT(CLIENT_CLOSING),
     [CLIENT_INSIDE] = BIT(CLIENT_HTTP) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
@@ -203,8 +204,12 @@ static void client_probe(struct client *c)
     }
     client_enter(c, CLIENT_PROBING);
     c->probing = true;
-    c->probe = (struct probe){.host = span_str(c->tunnel_host), .port = c->tunnel_port, .sni = span_str(c->hello.server_name),
-                              .alpn = c->hello.alpn, .facts = &c->facts, .done = client_probed};
+    c->probe = (struct probe){.host = span_str(c->tunnel_host),
+                              .port = c->tunnel_port,
+                              .sni = span_str(c->hello.server_name),
+                              .alpn = c->hello.alpn,
+                              .facts = &c->facts,
+                              .done = client_probed};
     origin->ops->probe(origin, &c->probe);
     if (!c->probe.state && c->facts.error) {
         c->probing = false;
@@ -382,7 +387,8 @@ static void client_failed(void *ctx, enum err why, const char *reason)
     client_leave(c);
 }
 
-static const struct conn_events client_conn_events = {client_secured, client_data, client_eof, client_drained, client_failed};
+static const struct conn_events client_conn_events = {client_secured, client_data, client_eof, client_drained,
+                                                      client_failed};
 
 /* ---- timers ---- */
 
@@ -434,7 +440,8 @@ static struct client *client_create(struct worker *w, const struct sockaddr_stor
     struct client *c = mem_new(1, sizeof *c);
     if (!c)
         return NULL;
-    if (connection_create(&c->info, CONNECTION_CLIENT, __atomic_add_fetch(w->env.connection_ids, 1, __ATOMIC_RELAXED))) {
+    if (connection_create(&c->info, CONNECTION_CLIENT,
+                          __atomic_add_fetch(w->env.connection_ids, 1, __ATOMIC_RELAXED))) {
         mem_free(c);
         return NULL;
     }

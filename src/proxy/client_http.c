@@ -24,13 +24,15 @@ static uint64_t client_now(const struct client *c)
 
 /* ---- answers of our own ---- */
 
-void client_http_answer(struct client *c, unsigned status, const char *reason, const char *extra, const char *body, bool close)
+void client_http_answer(struct client *c, unsigned status, const char *reason, const char *extra, const char *body,
+                        bool close)
 {
     bool head_only = span_eq(head_span(&c->head, c->head.method), SPAN("HEAD"));
     buf_clear(&c->out);
-    enum err e = buf_printf(&c->out,
-                            "HTTP/1.1 %u %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\n%s%s\r\n%s", status,
-                            reason, strlen(body), extra, close ? "Connection: close\r\n" : "", head_only ? "" : body);
+    enum err e =
+        buf_printf(&c->out,
+                   "HTTP/1.1 %u %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\n%s%s\r\n%s",
+                   status, reason, strlen(body), extra, close ? "Connection: close\r\n" : "", head_only ? "" : body);
     if (!e)
         conn_send(c->conn, buf_span(&c->out));
     c->response_begun = c->response_done = true;
@@ -207,8 +209,8 @@ static enum err client_h1_request(struct client *c, const struct h1_message *mes
         return e;
     if (page)
         c->x->filter_state[c->worker->page.filter.index] = PAGE_MISDIRECTED;
-    struct event event = {.part = PART_HEAD, .at_ns = client_now(c), .head = &c->head,
-                          .no_body = message->framing == H1_NO_BODY};
+    struct event event = {
+        .part = PART_HEAD, .at_ns = client_now(c), .head = &c->head, .no_body = message->framing == H1_NO_BODY};
     return client_give(c, &event);
 }
 
@@ -271,8 +273,8 @@ static enum err client_h1_end(void *ctx)
     return client_give(c, &event);
 }
 
-static const struct h1_events client_h1_events = {client_h1_head, client_h1_informational, client_h1_body, client_h1_trailers,
-                                                  client_h1_end};
+static const struct h1_events client_h1_events = {client_h1_head, client_h1_informational, client_h1_body,
+                                                  client_h1_trailers, client_h1_end};
 
 enum err client_http_begin(struct client *c)
 {

@@ -7,14 +7,14 @@
 #include "proxy/conn.h"
 #include "tls/hello.h"
 
-#define CLIENT_STATES(X)                                                                                    \
-    X(CLIENT_SNIFF)    /* new: HTTP or TLS? */                                                              \
-    X(CLIENT_TUNNELLED)/* after CONNECT: TLS, HTTP or anything else? */                                     \
-    X(CLIENT_PROBING)  /* TLS: the origin is asked first */                                                 \
-    X(CLIENT_TLS)      /* our handshake with the client */                                                  \
-    X(CLIENT_INSIDE)   /* inside TLS: HTTP or anything else? */                                             \
-    X(CLIENT_HTTP)                                                                                          \
-    X(CLIENT_RAW)      /* bytes */                                                                          \
+#define CLIENT_STATES(X)                                                                                               \
+    X(CLIENT_SNIFF)     /* new: HTTP or TLS? */                                                                        \
+    X(CLIENT_TUNNELLED) /* after CONNECT: TLS, HTTP or anything else? */                                               \
+    X(CLIENT_PROBING)   /* TLS: the origin is asked first */                                                           \
+    X(CLIENT_TLS)       /* our handshake with the client */                                                            \
+    X(CLIENT_INSIDE)    /* inside TLS: HTTP or anything else? */                                                       \
+    X(CLIENT_HTTP)                                                                                                     \
+    X(CLIENT_RAW) /* bytes */                                                                                          \
     X(CLIENT_CLOSING)
 
 enum client_state {
@@ -29,41 +29,41 @@ struct client {
     struct conn *conn;
     struct connection *info;
     enum client_state state;
-    unsigned busy;             /* frames of this client on the stack */
+    unsigned busy; /* frames of this client on the stack */
     struct task timer;
-    uint64_t active_ns;        /* the last time that something moved */
+    uint64_t active_ns; /* the last time that something moved */
 
     /* interception */
-    struct buf held;           /* bytes that wait: a ClientHello, or pipelined requests */
-    char tunnel_host[256];     /* CONNECT's target; "" none */
+    struct buf held;       /* bytes that wait: a ClientHello, or pipelined requests */
+    char tunnel_host[256]; /* CONNECT's target; "" none */
     unsigned tunnel_port;
-    bool tls;                  /* the client's TLS ends here */
+    bool tls; /* the client's TLS ends here */
     struct hello hello;
     struct probe probe;
     struct origin_facts facts;
     bool probing;
     char track[128];
-    bool authorised;           /* within a CONNECT that was */
+    bool authorised; /* within a CONNECT that was */
 
     /* HTTP/1.1 */
     struct h1 *h1;
-    struct task resume;        /* goes on with `held` */
+    struct task resume; /* goes on with `held` */
     struct exchange *x;
-    struct head head;          /* the request as it is passed on */
+    struct head head; /* the request as it is passed on */
     struct buf out;
-    struct h1_out plan;        /* of the response */
+    struct h1_out plan; /* of the response */
     bool http10, keep_alive, upgrade;
-    bool connect;              /* the message in hand is a CONNECT */
-    bool refuse;               /* the request is answered by ourselves: its body is dropped */
-    bool request_done;         /* all of the request has come */
+    bool connect;      /* the message in hand is a CONNECT */
+    bool refuse;       /* the request is answered by ourselves: its body is dropped */
+    bool request_done; /* all of the request has come */
     bool response_begun, response_done;
-    bool paused;               /* reading is off */
-    bool request_paused;       /* by the origin */
-    bool eof;                  /* the client has sent FIN */
+    bool paused;         /* reading is off */
+    bool request_paused; /* by the origin */
+    bool eof;            /* the client has sent FIN */
     bool stopping;
-    bool feeding;              /* the codec is on the stack */
-    bool last_chunk;           /* of the response, has gone out */
-    bool reported;             /* the taps know the connection */
+    bool feeding;    /* the codec is on the stack */
+    bool last_chunk; /* of the response, has gone out */
+    bool reported;   /* the taps know the connection */
 };
 
 void client_enter(struct client *c, enum client_state to);
@@ -77,11 +77,12 @@ void client_exchange_end(struct client *c, enum err why, const char *reason);
 void client_start_timer(struct client *c);
 
 /* client_http.c */
-MUST_USE enum err client_http_begin(struct client *c);   /* creates the codec */
+MUST_USE enum err client_http_begin(struct client *c); /* creates the codec */
 void client_http_input(struct client *c, struct span in);
 void client_http_eof(struct client *c);
 /* A response of our own, without an exchange. `extra`: header lines with CRLF, or "". */
-void client_http_answer(struct client *c, unsigned status, const char *reason, const char *extra, const char *body, bool close);
+void client_http_answer(struct client *c, unsigned status, const char *reason, const char *extra, const char *body,
+                        bool close);
 /* Opens a raw tunnel to the CONNECT target; held bytes go first. */
 void client_raw_begin(struct client *c);
 void client_raw_input(struct client *c, struct span in);

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 enum {
-    CONN_RECORD = 16384,      /* a TLS record's most plaintext */
-    CONN_DIRECT = 4096,       /* from here on plaintext is encrypted at once instead of being gathered */
+    CONN_RECORD = 16384, /* a TLS record's most plaintext */
+    CONN_DIRECT = 4096,  /* from here on plaintext is encrypted at once instead of being gathered */
 };
 
 struct conn {
@@ -24,14 +24,14 @@ struct conn {
     struct tls *tls;
     const struct conn_events *events;
     void *ctx;
-    struct buf pending;      /* plaintext gathered in this turn */
+    struct buf pending; /* plaintext gathered in this turn */
     struct task flush;
-    enum err late;           /* failure to be told by the flush task */
+    enum err late; /* failure to be told by the flush task */
     unsigned busy;
-    bool closed;             /* by the owner */
-    bool ended;              /* eof was told */
-    bool failed;             /* failed was told, or will be */
-    bool shut;               /* conn_shutdown() was called */
+    bool closed; /* by the owner */
+    bool ended;  /* eof was told */
+    bool failed; /* failed was told, or will be */
+    bool shut;   /* conn_shutdown() was called */
     uint64_t bytes_in, bytes_out;
 };
 
@@ -279,7 +279,8 @@ enum err conn_accept_tls(struct conn *c, struct tls_server_config *config, struc
     return tls_accept(&c->tls, config, leaf, alpn, &conn_tls_events, c);
 }
 
-enum err conn_connect_tls(struct conn *c, struct tls_client_config *config, struct span host, unsigned port, struct span alpn)
+enum err conn_connect_tls(struct conn *c, struct tls_client_config *config, struct span host, unsigned port,
+                          struct span alpn)
 {
     assert(!c->tls);
     enum err e = tls_connect(&c->tls, config, host, port, alpn, &conn_tls_events, c);

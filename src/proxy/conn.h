@@ -10,10 +10,10 @@ struct conn;
 
 /* All run from the loop, but for `secured` and `data`, which conn_inject() may call too. Any of them may call conn_close(). */
 struct conn_events {
-    void (*secured)(void *ctx);                       /* the TLS handshake is done */
-    void (*data)(void *ctx, struct span plain);       /* dies on return; never empty */
-    void (*eof)(void *ctx, bool clean);               /* no more data; clean: close_notify came, or there is no TLS */
-    void (*drained)(void *ctx);                       /* no longer conn_full() */
+    void (*secured)(void *ctx);                 /* the TLS handshake is done */
+    void (*data)(void *ctx, struct span plain); /* dies on return; never empty */
+    void (*eof)(void *ctx, bool clean);         /* no more data; clean: close_notify came, or there is no TLS */
+    void (*drained)(void *ctx);                 /* no longer conn_full() */
     void (*failed)(void *ctx, enum err why, const char *reason); /* only conn_close() is valid now */
 };
 
@@ -24,8 +24,10 @@ void conn_set_events(struct conn *c, const struct conn_events *events, void *ctx
 
 /* From now on TLS: `accept` as a server that presents `leaf`, `connect` as a client (the ClientHello goes out). Bytes that had come before are given by
  * conn_inject(). Fails as tls_accept() and tls_connect(). */
-MUST_USE enum err conn_accept_tls(struct conn *c, struct tls_server_config *config, struct leaf *leaf, struct span alpn);
-MUST_USE enum err conn_connect_tls(struct conn *c, struct tls_client_config *config, struct span host, unsigned port, struct span alpn);
+MUST_USE enum err conn_accept_tls(struct conn *c, struct tls_server_config *config, struct leaf *leaf,
+                                  struct span alpn);
+MUST_USE enum err conn_connect_tls(struct conn *c, struct tls_client_config *config, struct span host, unsigned port,
+                                   struct span alpn);
 
 /* As if these bytes had just been received. May call any event. */
 void conn_inject(struct conn *c, struct span bytes);

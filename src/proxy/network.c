@@ -21,7 +21,7 @@ struct network {
     struct origin origin;
     struct network_options options;
     struct upstream_env env;
-    struct list pool;     /* idle upstreams, the latest first */
+    struct list pool; /* idle upstreams, the latest first */
     size_t pool_n;
     struct task reap;
 };
@@ -32,15 +32,15 @@ struct call {
     struct upstream *up;
     struct head head;
     struct h1_out plan;
-    struct buf body;            /* of the request: held while waiting, and kept for a retry */
+    struct buf body; /* of the request: held while waiting, and kept for a retry */
     struct headers trailers;
     struct task fail;
     enum err fail_why;
     char fail_reason[256];
     struct upstream_key key;
-    bool sent, ended;           /* head handed over; request complete */
-    bool keep;                  /* `body` still is the whole request body: it could be sent again */
-    bool fresh;                 /* this connection was made for this call */
+    bool sent, ended; /* head handed over; request complete */
+    bool keep;        /* `body` still is the whole request body: it could be sent again */
+    bool fresh;       /* this connection was made for this call */
     bool retried, raw, has_trailers, request_paused, response_paused;
 };
 
@@ -48,7 +48,7 @@ struct inquiry {
     struct network *net;
     struct probe *probe;
     struct upstream *up;
-    struct task done;           /* answers from the pool come later all the same */
+    struct task done; /* answers from the pool come later all the same */
 };
 
 static const struct upstream_user call_user;
@@ -75,7 +75,7 @@ static void network_gone(void *ctx, struct upstream *u)
 
 static struct upstream *network_find_idle(struct network *n, const struct upstream_key *key)
 {
-    LIST_FOREACH(it, &n->pool) {
+    LIST_FOREACH (it, &n->pool) {
         struct upstream *u = upstream_of_pool_link(it);
         if (upstream_key_equal(upstream_key(u), key))
             return u;
@@ -308,8 +308,8 @@ static enum err call_http_head(void *ctx, const struct head *head, const struct 
 {
     struct call *call = ctx;
     bool upgraded = head->status == 101;
-    struct event event = {.part = PART_HEAD, .at_ns = call_now(call), .head = head,
-                          .no_body = message->framing == H1_NO_BODY};
+    struct event event = {
+        .part = PART_HEAD, .at_ns = call_now(call), .head = head, .no_body = message->framing == H1_NO_BODY};
     call->keep = false;
     if (upgraded) {
         struct span to = SPAN_EMPTY;
@@ -579,9 +579,11 @@ static void inquiry_silent(void *ctx)
     (void)ctx;
 }
 
-static const struct upstream_user inquiry_user = {
-    .ready = inquiry_ready, .bytes = inquiry_nothing, .eof = inquiry_silent, .drained = inquiry_silent,
-    .failed = inquiry_failed};
+static const struct upstream_user inquiry_user = {.ready = inquiry_ready,
+                                                  .bytes = inquiry_nothing,
+                                                  .eof = inquiry_silent,
+                                                  .drained = inquiry_silent,
+                                                  .failed = inquiry_failed};
 
 static void inquiry_start(struct inquiry *q)
 {

@@ -32,12 +32,12 @@ struct network_options {
     size_t maps_n;
     const struct network_upstream *upstream; /* NULL: none */
     const struct log *log;
-    uint64_t *connects;                      /* counted up for each connection attempt, atomically */
+    uint64_t *connects; /* counted up for each connection attempt, atomically */
 };
 
 /* `pipeline` is where connections are reported to the taps. Fails with ERR_NOMEM. */
-MUST_USE enum err network_create(struct network **out, const struct network_options *options, const struct proxy_worker_env *env,
-                                 const struct pipeline *pipeline);
+MUST_USE enum err network_create(struct network **out, const struct network_options *options,
+                                 const struct proxy_worker_env *env, const struct pipeline *pipeline);
 struct origin *network_origin(struct network *n);
 /* Closes all pooled connections. No exchange may be open. */
 void network_destroy(struct network **n);

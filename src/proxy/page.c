@@ -35,12 +35,13 @@ static enum err page_counters(const struct page *page, struct buf *out)
     const struct proxy_options *o = page->worker->options;
     struct proxy_counters n;
     proxy_get_counters(page->worker->proxy, &n);
-    enum err e = buf_printf(out,
-                            "{\"clients\":%llu,\"clients_now\":%llu,\"exchanges\":%llu,\"exchanges_now\":%llu,"
-                            "\"client_tls_refused\":%llu,\"bytes_in\":%llu,\"bytes_out\":%llu",
-                            (unsigned long long)n.clients, (unsigned long long)n.clients_now, (unsigned long long)n.exchanges,
-                            (unsigned long long)n.exchanges_now, (unsigned long long)n.client_tls_refused,
-                            (unsigned long long)n.bytes_in, (unsigned long long)n.bytes_out);
+    enum err e =
+        buf_printf(out,
+                   "{\"clients\":%llu,\"clients_now\":%llu,\"exchanges\":%llu,\"exchanges_now\":%llu,"
+                   "\"client_tls_refused\":%llu,\"bytes_in\":%llu,\"bytes_out\":%llu",
+                   (unsigned long long)n.clients, (unsigned long long)n.clients_now, (unsigned long long)n.exchanges,
+                   (unsigned long long)n.exchanges_now, (unsigned long long)n.client_tls_refused,
+                   (unsigned long long)n.bytes_in, (unsigned long long)n.bytes_out);
     if (!e && o->counters) {
         e = buf_put_byte(out, ',');
         if (!e)
@@ -49,7 +50,8 @@ static enum err page_counters(const struct page *page, struct buf *out)
     return e ? e : buf_put_str(out, "}\n");
 }
 
-static enum err page_body(const struct page *page, struct span path, struct buf *body, const char **type, unsigned *status)
+static enum err page_body(const struct page *page, struct span path, struct buf *body, const char **type,
+                          unsigned *status)
 {
     const struct ca *ca = page->worker->options->ca;
     *status = 200;
@@ -81,15 +83,17 @@ static enum err page_misdirected(struct span host, struct buf *body, const char 
     *type = "text/plain; charset=utf-8";
     enum err e = text_escape_terminal(&shown, host);
     if (!e)
-        e = buf_printf(body,
-                       "ringtape: this port is an HTTP proxy, not the web server of %.*s.\n"
-                       "Set it as the proxy of the client (curl -x http://HOST:PORT URL), or start ringtape with --reverse URL.\n",
-                       (int)shown.n, (const char *)(shown.n ? buf_span(&shown).p : (const uint8_t *)""));
+        e = buf_printf(
+            body,
+            "ringtape: this port is an HTTP proxy, not the web server of %.*s.\n"
+            "Set it as the proxy of the client (curl -x http://HOST:PORT URL), or start ringtape with --reverse URL.\n",
+            (int)shown.n, (const char *)(shown.n ? buf_span(&shown).p : (const uint8_t *)""));
     buf_free(&shown);
     return e;
 }
 
-static void page_answer(struct page *page, struct exchange *x, const struct buf *body, const char *type, unsigned status)
+static void page_answer(struct page *page, struct exchange *x, const struct buf *body, const char *type,
+                        unsigned status)
 {
     struct head head = HEAD_INIT;
     char length[24];
@@ -97,9 +101,10 @@ static void page_answer(struct page *page, struct exchange *x, const struct buf 
     (void)snprintf(length, sizeof length, "%zu", body->n);
     head_clear(&head, HEAD_RESPONSE);
     head.status = status;
-    enum err e = head_set(&head, &head.reason, status == 200   ? SPAN("OK")
-                                               : status == 404 ? SPAN("Not Found")
-                                                               : SPAN("Misdirected Request"));
+    enum err e = head_set(&head, &head.reason,
+                          status == 200   ? SPAN("OK")
+                          : status == 404 ? SPAN("Not Found")
+                                          : SPAN("Misdirected Request"));
     if (!e)
         e = headers_add(&head.headers, SPAN("Content-Type"), span_str(type));
     if (!e)
@@ -162,7 +167,8 @@ static void page_request(struct filter *filter, struct exchange *x, const struct
         bool misdirected = *slot == PAGE_MISDIRECTED;
         *slot = misdirected || page_is_for_us(event->head) ? page_prepare(page, event->head, misdirected) : NULL;
         if (!*slot && (misdirected || page_is_for_us(event->head))) {
-            struct event error = {.part = PART_ERROR, .at_ns = event->at_ns, .error = ERR_NOMEM, .reason = err_text(ERR_NOMEM)};
+            struct event error = {
+                .part = PART_ERROR, .at_ns = event->at_ns, .error = ERR_NOMEM, .reason = err_text(ERR_NOMEM)};
             exchange_pass_response(x, filter, &error);
             return;
         }

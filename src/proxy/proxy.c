@@ -16,12 +16,12 @@ struct proxy {
     struct proxy_options options;
     struct sockaddr_storage address;
     struct worker *workers;
-    unsigned workers_n;          /* that were created */
-    unsigned started;            /* threads */
-    unsigned running;            /* threads that have not ended; atomic */
-    unsigned stops;              /* calls of proxy_stop(); atomic */
+    unsigned workers_n;                    /* that were created */
+    unsigned started;                      /* threads */
+    unsigned running;                      /* threads that have not ended; atomic */
+    unsigned stops;                        /* calls of proxy_stop(); atomic */
     uint64_t exchange_ids, connection_ids; /* atomic */
-    const char *backend;         /* static */
+    const char *backend;                   /* static */
 };
 
 uint64_t worker_next_exchange(struct worker *w)
@@ -110,16 +110,18 @@ static enum err proxy_worker_create(struct proxy *p, struct worker *w, unsigned 
     unsigned port = index > 0 ? net_port((const struct sockaddr *)&p->address) : o->port;
     enum err e = net_listen(&w->fd, index > 0 ? host : o->host, port, o->workers > 1, &p->address);
     if (e) {
-        enum err f = buf_printf(problem, "cannot listen on %s:%u: %s%s", o->host, o->port, err_text(e),
-                                e == ERR_ADDRESS_IN_USE ? "; choose another with -l [HOST:]PORT (port 0: any free one)" : "");
+        enum err f =
+            buf_printf(problem, "cannot listen on %s:%u: %s%s", o->host, o->port, err_text(e),
+                       e == ERR_ADDRESS_IN_USE ? "; choose another with -l [HOST:]PORT (port 0: any free one)" : "");
         return f ? f : e;
     }
     w->env.listening = p->address;
     w->env.connection_ids = &p->connection_ids;
     e = loop_create(&w->env.loop, &config);
     if (e) {
-        enum err f = buf_printf(problem, "no event loop: %s%s", err_text(e),
-                                e == ERR_UNSUPPORTED ? "; this kernel or container refuses io_uring, try --backend epoll" : "");
+        enum err f =
+            buf_printf(problem, "no event loop: %s%s", err_text(e),
+                       e == ERR_UNSUPPORTED ? "; this kernel or container refuses io_uring, try --backend epoll" : "");
         return f ? f : e;
     }
     w->env.scheduler = loop_scheduler(w->env.loop);
@@ -148,8 +150,9 @@ static enum err proxy_port_is_free(const struct proxy_options *o, struct buf *pr
         close(fd);
     if (!e)
         return ERR_OK;
-    enum err f = buf_printf(problem, "cannot listen on %s:%u: %s%s", o->host, o->port, err_text(e),
-                            e == ERR_ADDRESS_IN_USE ? "; choose another with -l [HOST:]PORT (port 0: any free one)" : "");
+    enum err f =
+        buf_printf(problem, "cannot listen on %s:%u: %s%s", o->host, o->port, err_text(e),
+                   e == ERR_ADDRESS_IN_USE ? "; choose another with -l [HOST:]PORT (port 0: any free one)" : "");
     return f ? f : e;
 }
 

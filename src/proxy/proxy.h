@@ -13,19 +13,19 @@ struct proxy;
 
 /* `--reverse [HOST=]URL`: requests in origin-form (for HOST, or any) go to URL. */
 struct proxy_reverse {
-    char host[256];        /* "" : any */
-    char scheme[8];        /* "http" or "https" */
+    char host[256]; /* "" : any */
+    char scheme[8]; /* "http" or "https" */
     char to_host[256];
     unsigned to_port;
-    char prefix[256];      /* path of the URL without its last '/', "" : none */
+    char prefix[256]; /* path of the URL without its last '/', "" : none */
 };
 /* Fails with ERR_USAGE; *problem gets a sentence. */
 MUST_USE enum err proxy_reverse_parse(const char *text, struct proxy_reverse *out, struct buf *problem);
 
 /* `--pass HOST[:PORT]`: "example.com", "*.example.com", "*:22", "[::1]:443". */
 struct proxy_pass {
-    char host[256];        /* glob: a leading "*." or "*" */
-    unsigned port;         /* 0: any */
+    char host[256]; /* glob: a leading "*." or "*" */
+    unsigned port;  /* 0: any */
 };
 MUST_USE enum err proxy_pass_parse(const char *text, struct proxy_pass *out, struct buf *problem);
 
@@ -34,24 +34,24 @@ struct proxy_worker_env {
     unsigned index;
     struct loop *loop;
     struct scheduler *scheduler;
-    uint64_t *connection_ids;           /* the process-wide counter, used atomically */
-    struct sockaddr_storage listening;  /* so that an origin can refuse to connect to ourselves (508) */
+    uint64_t *connection_ids;          /* the process-wide counter, used atomically */
+    struct sockaddr_storage listening; /* so that an origin can refuse to connect to ourselves (508) */
 };
 
 struct proxy_options {
-    const char *host;      /* to listen on */
-    unsigned port;         /* 0: any free one */
+    const char *host; /* to listen on */
+    unsigned port;    /* 0: any free one */
     unsigned workers;
     enum loop_backend backend;
-    bool no_connect;       /* replay: see struct loop_config */
-    struct leaf_cache *leaves;                  /* borrowed */
-    struct tls_server_config *server_tls;       /* borrowed */
-    const struct ca *ca;                        /* borrowed; for http://ringtape/ */
-    const struct proxy_reverse *reverse;        /* borrowed */
+    bool no_connect;                      /* replay: see struct loop_config */
+    struct leaf_cache *leaves;            /* borrowed */
+    struct tls_server_config *server_tls; /* borrowed */
+    const struct ca *ca;                  /* borrowed; for http://ringtape/ */
+    const struct proxy_reverse *reverse;  /* borrowed */
     size_t reverse_n;
-    const struct proxy_pass *pass;              /* borrowed */
+    const struct proxy_pass *pass; /* borrowed */
     size_t pass_n;
-    const char *proxy_auth;                     /* "user:password" that clients must give; NULL: none */
+    const char *proxy_auth; /* "user:password" that clients must give; NULL: none */
     /* Fills in the worker's origin and taps; on the creating thread, before any worker runs. */
     enum err (*wire)(void *ctx, const struct proxy_worker_env *env, struct pipeline *pipeline);
     /* The worker has ended; its loop still exists. On the worker's thread. */
@@ -88,10 +88,10 @@ MUST_USE enum err proxy_wait(struct proxy *p);
 void proxy_destroy(struct proxy **p);
 
 struct proxy_counters {
-    uint64_t clients, clients_now;    /* connections accepted; open now */
+    uint64_t clients, clients_now; /* connections accepted; open now */
     uint64_t exchanges, exchanges_now;
-    uint64_t client_tls_refused;      /* clients that refused our certificate */
-    uint64_t bytes_in, bytes_out;     /* on client sockets */
+    uint64_t client_tls_refused;  /* clients that refused our certificate */
+    uint64_t bytes_in, bytes_out; /* on client sockets */
 };
 /* Any thread. */
 void proxy_get_counters(const struct proxy *p, struct proxy_counters *out);

@@ -44,9 +44,9 @@ struct upstream {
     struct dial *dial;
     struct conn *conn;
     struct h1 *h1;
-    struct buf raw;       /* bytes that came after the head that ended HTTP, until the loop tells them */
-    struct task wake;     /* handshake timeout; later: tells `raw` */
-    unsigned busy;        /* frames of this upstream on the stack */
+    struct buf raw;   /* bytes that came after the head that ended HTTP, until the loop tells them */
+    struct task wake; /* handshake timeout; later: tells `raw` */
+    unsigned busy;    /* frames of this upstream on the stack */
     bool used, heard, paused, reported, raw_eof;
     uint64_t idle_since_ns;
 };
@@ -61,8 +61,8 @@ static void upstream_enter(struct upstream *u, enum upstream_state to)
 
 bool upstream_key_equal(const struct upstream_key *a, const struct upstream_key *b)
 {
-    return a->port == b->port && a->tls == b->tls && a->raw == b->raw && a->alpn_n == b->alpn_n && strcmp(a->host, b->host) == 0 &&
-           strcmp(a->sni, b->sni) == 0 && memcmp(a->alpn, b->alpn, a->alpn_n) == 0;
+    return a->port == b->port && a->tls == b->tls && a->raw == b->raw && a->alpn_n == b->alpn_n &&
+           strcmp(a->host, b->host) == 0 && strcmp(a->sni, b->sni) == 0 && memcmp(a->alpn, b->alpn, a->alpn_n) == 0;
 }
 
 static void upstream_leave(struct upstream *u)
@@ -279,8 +279,8 @@ static void upstream_proxy_connect(struct upstream *u)
     struct buf out = BUF_INIT;
     upstream_enter(u, UP_PROXY);
     loop_start(u->env->worker->loop, &u->wake, LIMIT_TLS_HANDSHAKE_MS * NS_PER_MS);
-    enum err e = buf_printf(&out, "CONNECT %s%s%s:%u HTTP/1.1\r\nHost: %s%s%s:%u\r\n", v6, u->key.host, v6[0] ? "]" : "",
-                            u->key.port, v6, u->key.host, v6[0] ? "]" : "", u->key.port);
+    enum err e = buf_printf(&out, "CONNECT %s%s%s:%u HTTP/1.1\r\nHost: %s%s%s:%u\r\n", v6, u->key.host,
+                            v6[0] ? "]" : "", u->key.port, v6, u->key.host, v6[0] ? "]" : "", u->key.port);
     if (!e && beyond->credentials[0])
         e = buf_printf(&out, "Proxy-Authorization: Basic %s\r\n", beyond->credentials);
     if (!e)

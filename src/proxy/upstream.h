@@ -13,21 +13,21 @@ struct upstream;
 
 /* What makes two connections interchangeable. */
 struct upstream_key {
-    char host[256];      /* to connect to */
+    char host[256]; /* to connect to */
     unsigned port;
     bool tls;
-    bool raw;            /* plain bytes, no HTTP: a proxy beyond is asked to CONNECT */
-    char sni[256];       /* the name inside TLS; what is verified */
-    char alpn[64];       /* offer, as on the wire */
+    bool raw;      /* plain bytes, no HTTP: a proxy beyond is asked to CONNECT */
+    char sni[256]; /* the name inside TLS; what is verified */
+    char alpn[64]; /* offer, as on the wire */
     size_t alpn_n;
 };
 bool upstream_key_equal(const struct upstream_key *a, const struct upstream_key *b);
 
 struct upstream_user {
-    void (*ready)(void *ctx);                                /* once; may be used now */
-    struct h1_events http;                                   /* what the origin says; never in raw mode */
-    enum err (*bytes)(void *ctx, struct span bytes);         /* raw mode */
-    void (*eof)(void *ctx);                                  /* raw mode: the origin sent FIN */
+    void (*ready)(void *ctx);                        /* once; may be used now */
+    struct h1_events http;                           /* what the origin says; never in raw mode */
+    enum err (*bytes)(void *ctx, struct span bytes); /* raw mode */
+    void (*eof)(void *ctx);                          /* raw mode: the origin sent FIN */
     void (*drained)(void *ctx);
     void (*failed)(void *ctx, enum err why, const char *reason); /* it is gone: forget the pointer */
 };
@@ -62,7 +62,7 @@ const struct h1_message *upstream_message(const struct upstream *u);
 /* Sending, once ready. Failures come as `failed`, from the loop. */
 MUST_USE enum err upstream_send_head(struct upstream *u, const struct head *head, const struct h1_out *how);
 void upstream_send(struct upstream *u, struct span bytes);
-void upstream_send_end(struct upstream *u);          /* raw mode: FIN */
+void upstream_send_end(struct upstream *u); /* raw mode: FIN */
 bool upstream_full(const struct upstream *u);
 void upstream_pause(struct upstream *u, bool paused);
 /* From now on raw bytes both ways; what had come after the head is told from the loop. */

@@ -43,7 +43,7 @@ void worker_client_gone(struct worker *w)
 void worker_client_refused(struct worker *w, const char *host, const char *reason)
 {
     const char *name = host[0] ? host : "a host without a name";
-    LIST_FOREACH(it, &w->refused)
+    LIST_FOREACH (it, &w->refused)
         if (strcmp(container_of(it, struct refused_host, link)->host, name) == 0)
             return;
     struct refused_host *r = w->refused_n < WORKER_REFUSED_MAX ? mem_new(1, sizeof *r) : NULL;
@@ -53,10 +53,11 @@ void worker_client_refused(struct worker *w, const char *host, const char *reaso
         list_push(&w->refused, &r->link);
         w->refused_n++;
     }
-    log_write(w->options->log, LOG_WARN, "tls",
-              "a client refused our certificate for %s (%s): make it trust the CA (`ringtape ca export`, `ringtape ca trust`), or leave "
-              "that host alone with --pass %s",
-              name, reason, host[0] ? host : "HOST");
+    log_write(
+        w->options->log, LOG_WARN, "tls",
+        "a client refused our certificate for %s (%s): make it trust the CA (`ringtape ca export`, `ringtape ca trust`), or leave "
+        "that host alone with --pass %s",
+        name, reason, host[0] ? host : "HOST");
 }
 
 static void worker_accepted(void *ctx, int fd, const struct sockaddr_storage *peer)
@@ -74,7 +75,7 @@ static const struct listener_events worker_listener_events = {worker_accepted};
 
 static void worker_each_client(struct worker *w, bool now)
 {
-    LIST_FOREACH(it, &w->clients)
+    LIST_FOREACH (it, &w->clients)
         client_stop(client_of_link(it), now);
 }
 
@@ -116,7 +117,8 @@ static void worker_cut(struct post *post)
     worker_deadline(&w->deadline);
 }
 
-void worker_init(struct worker *w, struct proxy *proxy, const struct proxy_options *options, unsigned index, unsigned clients_max)
+void worker_init(struct worker *w, struct proxy *proxy, const struct proxy_options *options, unsigned index,
+                 unsigned clients_max)
 {
     w->proxy = proxy;
     w->options = options;

@@ -19,12 +19,12 @@ struct worker {
     unsigned clients_n, clients_max;
     struct task flush, deadline, drained;
     struct post stop_post, cut_post;
-    struct list refused;    /* hosts whose clients refused our certificate: named once each */
+    struct list refused; /* hosts whose clients refused our certificate: named once each */
     unsigned refused_n;
     bool stopping, unwired;
     pthread_t thread;
     enum err result;
-    int fd;                 /* the listening descriptor, until the listener takes it */
+    int fd;                         /* the listening descriptor, until the listener takes it */
     struct proxy_counters counters; /* written by this thread, read by any: relaxed atomics */
 };
 

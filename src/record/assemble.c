@@ -13,25 +13,26 @@
 #include <assert.h>
 
 enum {
-    CHUNK_GATHER_NS = 20 * 1000 * 1000, /* pieces of one chunk or message came within this time, so that its time means something */
+    CHUNK_GATHER_NS =
+        20 * 1000 * 1000, /* pieces of one chunk or message came within this time, so that its time means something */
     SPARES_MAX = 256,
 };
 
 struct assembly_side {
-    int64_t fields, trailers;      /* ids on the tape */
-    int64_t content;               /* id, once it is whole or given up */
+    int64_t fields, trailers; /* ids on the tape */
+    int64_t content;          /* id, once it is whole or given up */
     uint64_t bytes;
     struct buf pending;
     int64_t pending_at_ns;
-    struct tape_writer_body body;  /* id 0: no chunks yet */
-    int64_t begin_ns, end_ns;      /* offsets, -1 */
-    bool headed, ended, closed;    /* a head came; it is complete; nothing more comes */
+    struct tape_writer_body body; /* id 0: no chunks yet */
+    int64_t begin_ns, end_ns;     /* offsets, -1 */
+    bool headed, ended, closed;   /* a head came; it is complete; nothing more comes */
 };
 
 struct assembly {
     struct list changed;
     struct assembly *spare_next;
-    uint64_t id;                   /* in this process */
+    uint64_t id; /* in this process */
     enum flow_kind kind;
     uint64_t started_wall_ns, started_ns, client;
     struct note_facts facts;
@@ -41,7 +42,7 @@ struct assembly {
     unsigned port, status;
     struct buf informational, error;
     bool answered;
-    struct buf message;            /* bytes of a tunnel that are not a row yet */
+    struct buf message; /* bytes of a tunnel that are not a row yet */
     int64_t message_at_ns, message_seq;
     bool message_from_client;
 };
@@ -49,7 +50,7 @@ struct assembly {
 struct assembler {
     struct tape_writer *writer;
     int64_t flow_base, connection_base;
-    struct hash_table table;       /* struct assembly by id */
+    struct hash_table table; /* struct assembly by id */
     struct list changed;
     struct assembly *spares;
     size_t spares_n;
@@ -183,13 +184,15 @@ static enum err side_flush(struct assembler *a, struct assembly_side *side)
         e = tape_writer_body_begin(a->writer, &side->body);
     struct span all = buf_span(&side->pending);
     for (size_t at = 0; !e && at < all.n; at += LIMIT_CHUNK_BYTES)
-        e = tape_writer_body_chunk(a->writer, &side->body, side->pending_at_ns, span_first(span_from(all, at), LIMIT_CHUNK_BYTES));
+        e = tape_writer_body_chunk(a->writer, &side->body, side->pending_at_ns,
+                                   span_first(span_from(all, at), LIMIT_CHUNK_BYTES));
     buf_clear(&side->pending);
     return e;
 }
 
 /* Small content is kept in one piece as long as it can be; more goes to chunks as it comes. */
-static enum err side_content(struct assembler *a, const struct assembly *f, struct assembly_side *side, uint64_t at_ns, struct span data)
+static enum err side_content(struct assembler *a, const struct assembly *f, struct assembly_side *side, uint64_t at_ns,
+                             struct span data)
 {
     int64_t at = offset_of(f, at_ns);
     enum err e = ERR_OK;
@@ -245,7 +248,8 @@ static enum err message_flush(struct assembler *a, struct assembly *f)
     return e;
 }
 
-static enum err message_bytes(struct assembler *a, struct assembly *f, bool from_client, uint64_t at_ns, struct span data)
+static enum err message_bytes(struct assembler *a, struct assembly *f, bool from_client, uint64_t at_ns,
+                              struct span data)
 {
     int64_t at = offset_of(f, at_ns);
     enum err e = ERR_OK;
@@ -339,7 +343,7 @@ static enum err assembly_sync(struct assembler *a, struct assembly *f)
 enum err assembler_commit(struct assembler *a)
 {
     enum err e = ERR_OK;
-    LIST_FOREACH(it, &a->changed) {
+    LIST_FOREACH (it, &a->changed) {
         if (!e)
             e = assembly_sync(a, container_of(it, struct assembly, changed));
         list_remove(it);
@@ -546,13 +550,21 @@ static enum err take_connection(struct assembler *a, const struct note *note, st
     struct tape_connection row = {
         .id = a->connection_base + (int64_t)note->id,
         .server = c.server != 0,
-        .peer = texts[0], .local = texts[1], .host = texts[2], .sni = texts[3], .alpn = texts[4],
-        .tls_version = texts[5], .tls_cipher = texts[6],
+        .peer = texts[0],
+        .local = texts[1],
+        .host = texts[2],
+        .sni = texts[3],
+        .alpn = texts[4],
+        .tls_version = texts[5],
+        .tls_cipher = texts[6],
         .port = c.port,
         .tls_resumed = c.tls_resumed != 0,
         .chain = bite(&rest, c.chain_n),
         .opened_ns = c.opened_wall_ns,
-        .dns_ns = offsets[0], .connected_ns = offsets[1], .tls_ns = offsets[2], .closed_ns = offsets[3],
+        .dns_ns = offsets[0],
+        .connected_ns = offsets[1],
+        .tls_ns = offsets[2],
+        .closed_ns = offsets[3],
         .error = buf_span(&a->scratch),
     };
     return tape_writer_connection(a->writer, &row);

@@ -21,21 +21,21 @@ enum note_kind {
 enum { NOTE_ALIGN = 8 };
 
 struct note {
-    uint32_t bytes;     /* all of it, padding included */
-    uint8_t kind;       /* enum note_kind */
-    uint8_t response;   /* 0: request; 1: response */
-    uint8_t flow_kind;  /* enum flow_kind at this moment */
-    uint8_t flag;       /* NOTE_ERROR: the origin gave up and the client is still there */
-    uint64_t id;        /* exchange->id or connection->id */
-    uint64_t at_ns;     /* monotonic */
+    uint32_t bytes;    /* all of it, padding included */
+    uint8_t kind;      /* enum note_kind */
+    uint8_t response;  /* 0: request; 1: response */
+    uint8_t flow_kind; /* enum flow_kind at this moment */
+    uint8_t flag;      /* NOTE_ERROR: the origin gave up and the client is still there */
+    uint64_t id;       /* exchange->id or connection->id */
+    uint64_t at_ns;    /* monotonic */
 };
 
 /* What changes while a flow goes on. */
 struct note_facts {
-    uint64_t server;    /* connection->id; 0 none */
+    uint64_t server; /* connection->id; 0 none */
     uint64_t sent_ns;
     uint64_t request_bytes, response_bytes, request_wire_bytes, response_wire_bytes;
-    uint64_t reused;    /* 0, 1 */
+    uint64_t reused; /* 0, 1 */
 };
 
 struct note_begin {
@@ -47,16 +47,16 @@ enum { NOTE_HEAD_TEXTS = 5 }; /* request: method, scheme, host, path, version; r
 
 struct note_head {
     struct note_facts facts;
-    uint32_t number;    /* port or status */
+    uint32_t number; /* port or status */
     uint32_t text_n[NOTE_HEAD_TEXTS];
-    uint32_t fields;    /* how many */
+    uint32_t fields; /* how many */
     uint32_t fields_bytes;
     uint32_t unused;
 };
 
 struct note_body {
-    uint64_t total;     /* content bytes of this side so far, this piece and what is not kept included */
-    uint64_t n;         /* bytes here */
+    uint64_t total; /* content bytes of this side so far, this piece and what is not kept included */
+    uint64_t n;     /* bytes here */
 };
 
 struct note_trailers {
@@ -65,7 +65,7 @@ struct note_trailers {
 
 struct note_error {
     struct note_facts facts;
-    uint32_t error;     /* enum err */
+    uint32_t error; /* enum err */
     uint32_t reason_n;
 };
 

@@ -19,8 +19,8 @@ struct queue {
     struct block *head, *tail, *spare;
     size_t made, limit;
     uint64_t bytes, first_ns, stalls;
-    unsigned waiting;   /* workers */
-    bool idle;          /* the writer sleeps and nothing waits */
+    unsigned waiting; /* workers */
+    bool idle;        /* the writer sleeps and nothing waits */
     bool stopped;
 };
 

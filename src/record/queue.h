@@ -7,7 +7,7 @@
 
 struct block {
     struct block *next;
-    size_t n;                        /* bytes of notes */
+    size_t n; /* bytes of notes */
     _Alignas(16) uint8_t bytes[BLOCK_BYTES];
 };
 

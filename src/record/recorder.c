@@ -25,9 +25,9 @@ enum { GATHER_MS = 20 };
 struct recorder_tap {
     struct tap tap;
     struct recorder *recorder;
-    struct block *block;               /* NULL before the first event */
+    struct block *block; /* NULL before the first event */
     atomic_uint_fast64_t body_bytes;
-    char apart[64];                    /* the next worker's counter lies in another cache line */
+    char apart[64]; /* the next worker's counter lies in another cache line */
 };
 
 struct recorder {
@@ -38,8 +38,8 @@ struct recorder {
     pthread_t thread;
     bool running;
     uint64_t commit_ns, gather_ns, body_bytes_max;
-    uint64_t deadline_ns;              /* the writer thread's: of the next commit; 0: nothing to commit */
-    enum err result;                   /* the writer thread's, to be read after it was joined */
+    uint64_t deadline_ns; /* the writer thread's: of the next commit; 0: nothing to commit */
+    enum err result;      /* the writer thread's, to be read after it was joined */
     atomic_bool failed;
     atomic_uint_fast64_t flows, errors, commits;
     unsigned workers;
@@ -120,7 +120,8 @@ static void tap_begin(struct tap *tap, const struct exchange *x)
 }
 
 /* A head larger than any limit lets through is noted without its fields rather than not at all. */
-static void tap_head(struct recorder_tap *t, enum note_kind kind, const struct exchange *x, bool response, const struct event *event)
+static void tap_head(struct recorder_tap *t, enum note_kind kind, const struct exchange *x, bool response,
+                     const struct event *event)
 {
     const struct head *h = event->head;
     struct span texts[NOTE_HEAD_TEXTS] = {head_span(h, h->method), head_span(h, h->scheme), head_span(h, h->host),
@@ -254,14 +255,22 @@ static void tap_connection(struct tap *tap, const struct connection *c)
     if (tap_off(t))
         return;
     const struct span texts[NOTE_CONNECTION_TEXTS] = {
-        span_str(c->peer), span_str(c->local), span_str(c->host), span_str(c->sni), span_str(c->alpn),
-        span_str(c->tls_version), span_str(c->tls_cipher), span_str(c->reason),
+        span_str(c->peer), span_str(c->local),       span_str(c->host),       span_str(c->sni),
+        span_str(c->alpn), span_str(c->tls_version), span_str(c->tls_cipher), span_str(c->reason),
     };
     struct span chain = c->chain.n <= NOTE_CHAIN_BYTES_MAX ? buf_span(&c->chain) : SPAN_EMPTY;
     struct note_connection note = {
-        .opened_wall_ns = c->opened_wall_ns, .opened_ns = c->opened_ns, .dns_ns = c->dns_ns, .connected_ns = c->connected_ns,
-        .tls_ns = c->tls_ns, .closed_ns = c->closed_ns, .server = c->side == CONNECTION_SERVER, .port = c->port,
-        .tls_resumed = c->tls_resumed, .error = c->error, .chain_n = (uint32_t)chain.n,
+        .opened_wall_ns = c->opened_wall_ns,
+        .opened_ns = c->opened_ns,
+        .dns_ns = c->dns_ns,
+        .connected_ns = c->connected_ns,
+        .tls_ns = c->tls_ns,
+        .closed_ns = c->closed_ns,
+        .server = c->side == CONNECTION_SERVER,
+        .port = c->port,
+        .tls_resumed = c->tls_resumed,
+        .error = c->error,
+        .chain_n = (uint32_t)chain.n,
     };
     size_t n = sizeof note + chain.n;
     for (size_t i = 0; i < NOTE_CONNECTION_TEXTS; i++) {
@@ -299,7 +308,8 @@ static void recorder_failed(struct recorder *r, enum err e)
     if (atomic_exchange(&r->failed, true))
         return;
     r->result = e;
-    log_write(r->log, LOG_ERROR, "tape", "recording has stopped: %s: traffic is still forwarded, but nothing more of it is on the tape",
+    log_write(r->log, LOG_ERROR, "tape",
+              "recording has stopped: %s: traffic is still forwarded, but nothing more of it is on the tape",
               tape_writer_problem(r->writer, e));
 }
 
@@ -320,7 +330,8 @@ static enum err recorder_write(struct recorder *r, const struct block *b)
     atomic_store_explicit(&r->flows, counters.flows, memory_order_relaxed);
     atomic_store_explicit(&r->errors, counters.errors, memory_order_relaxed);
     struct assembler_pending pending = assembler_pending(r->assembler);
-    bool due = pending.flows >= LIMIT_COMMIT_FLOWS || pending.bytes >= LIMIT_COMMIT_BYTES || clock_mono_ns() >= r->deadline_ns;
+    bool due =
+        pending.flows >= LIMIT_COMMIT_FLOWS || pending.bytes >= LIMIT_COMMIT_BYTES || clock_mono_ns() >= r->deadline_ns;
     return !e && due ? recorder_commit(r, b->next != NULL) : e;
 }
 
@@ -418,7 +429,8 @@ enum err recorder_create(struct recorder **out, const struct recorder_options *o
         .version = options->version,
         .log = options->log,
     };
-    enum err e = queue_create(&r->queue, r->workers, options->queue_bytes_max ? options->queue_bytes_max : LIMIT_QUEUE_BYTES);
+    enum err e =
+        queue_create(&r->queue, r->workers, options->queue_bytes_max ? options->queue_bytes_max : LIMIT_QUEUE_BYTES);
     if (!e)
         e = tape_writer_open(&r->writer, &writer, problem);
     if (!e)
@@ -452,8 +464,15 @@ void recorder_get_counters(const struct recorder *r, struct recorder_counters *o
 
 enum err recorder_close(struct recorder **r, struct buf *problem)
 {
+    struct recorder_counters last;
+    return recorder_finish(r, &last, problem);
+}
+
+enum err recorder_finish(struct recorder **r, struct recorder_counters *last, struct buf *problem)
+{
     struct recorder *it = *r;
     *r = NULL;
+    *last = (struct recorder_counters){.flows = 0};
     if (!it)
         return ERR_OK;
     for (unsigned i = 0; i < it->workers; i++)
@@ -461,6 +480,7 @@ enum err recorder_close(struct recorder **r, struct buf *problem)
     queue_stop(it->queue);
     (void)pthread_join(it->thread, NULL);
     it->running = false;
+    recorder_get_counters(it, last);
     enum err e = it->result;
     if (e && problem) {
         buf_clear(problem);

@@ -12,14 +12,14 @@ struct recorder;
 
 struct recorder_options {
     const char *path;
-    bool append;                 /* a new session in an existing tape (or a new tape) */
-    bool force;                  /* an existing file is replaced, atomically as far as it goes */
-    const char *const *command;  /* what runs under record, NULL-terminated; NULL: none */
-    const char *version;         /* of ringtape */
+    bool append;                /* a new session in an existing tape (or a new tape) */
+    bool force;                 /* an existing file is replaced, atomically as far as it goes */
+    const char *const *command; /* what runs under record, NULL-terminated; NULL: none */
+    const char *version;        /* of ringtape */
     unsigned workers;
-    unsigned commit_ms;          /* 0: LIMIT_COMMIT_MS */
-    uint64_t body_bytes_max;     /* kept of one body; 0: all */
-    uint64_t queue_bytes_max;    /* 0: LIMIT_QUEUE_BYTES */
+    unsigned commit_ms;       /* 0: LIMIT_COMMIT_MS */
+    uint64_t body_bytes_max;  /* kept of one body; 0: all */
+    uint64_t queue_bytes_max; /* 0: LIMIT_QUEUE_BYTES */
     const struct log *log;
 };
 
@@ -35,11 +35,11 @@ struct tap *recorder_tap(struct recorder *r, unsigned worker);
 void recorder_flush(struct recorder *r, unsigned worker);
 
 struct recorder_counters {
-    uint64_t flows, errors;          /* ended; ended with an error */
-    uint64_t body_bytes;             /* both directions */
-    uint64_t queue_bytes;            /* waiting now */
-    uint64_t commits, stalls;        /* stalls: how often a worker had to wait */
-    bool failed;                     /* the tape could not be written any further */
+    uint64_t flows, errors;   /* ended; ended with an error */
+    uint64_t body_bytes;      /* both directions */
+    uint64_t queue_bytes;     /* waiting now */
+    uint64_t commits, stalls; /* stalls: how often a worker had to wait */
+    bool failed;              /* the tape could not be written any further */
 };
 /* Any thread. */
 void recorder_get_counters(const struct recorder *r, struct recorder_counters *out);
@@ -47,5 +47,8 @@ void recorder_get_counters(const struct recorder *r, struct recorder_counters *o
 /* After all workers have stopped using their taps: writes what is queued, marks what is unfinished, ends the session, checkpoints so that the tape is one
  * file, closes. Clears *r. *problem gets a sentence when it fails with ERR_DISK_FULL, ERR_DB, ERR_IO: what is on the tape is sound but not all. */
 MUST_USE enum err recorder_close(struct recorder **r, struct buf *problem);
+
+/* The same, with the last state of the counters: what recorder_get_counters() tells before may not have reached the writer yet. */
+MUST_USE enum err recorder_finish(struct recorder **r, struct recorder_counters *last, struct buf *problem);
 
 #endif

@@ -54,8 +54,8 @@ static bool looks_like_json(struct span type, struct span bytes)
 static bool is_structured(const struct content *c, struct span first)
 {
     struct span type = buf_span(&c->type);
-    return mime_is_json(type) || mime_is_form(type) || mime_is_multipart(type) || !coding_is_identity(buf_span(&c->encoding)) ||
-           looks_like_json(type, first);
+    return mime_is_json(type) || mime_is_form(type) || mime_is_multipart(type) ||
+           !coding_is_identity(buf_span(&c->encoding)) || looks_like_json(type, first);
 }
 
 enum err content_add(struct content *c, struct span piece)
@@ -88,7 +88,8 @@ bool content_is_ignored(const struct rules *rules, struct span name)
     return rule_names_has(&rules->ignore_forms, name, false);
 }
 
-static enum err decoded_hash(struct key_scratch *s, const struct hash_key *hash, struct span text, struct span *decoded, uint64_t *out)
+static enum err decoded_hash(struct key_scratch *s, const struct hash_key *hash, struct span text, struct span *decoded,
+                             uint64_t *out)
 {
     buf_clear(&s->text);
     enum err e = url_decode(&s->text, text, true);
@@ -97,7 +98,8 @@ static enum err decoded_hash(struct key_scratch *s, const struct hash_key *hash,
     return e;
 }
 
-static enum err form_hash(struct span bytes, const struct rules *rules, const struct hash_key *hash, struct key_scratch *s, uint64_t *out)
+static enum err form_hash(struct span bytes, const struct rules *rules, const struct hash_key *hash,
+                          struct key_scratch *s, uint64_t *out)
 {
     struct span name, value, decoded;
     size_t begin = key_pairs_begin(s);
@@ -121,8 +123,8 @@ static uint64_t part_hash(const struct mime_part *part, const struct hash_key *h
     return hash64(hash, span_of(all, sizeof all));
 }
 
-static enum err multipart_hash(struct span bytes, struct span type, const struct rules *rules, const struct hash_key *hash,
-                               struct key_scratch *s, uint64_t *out)
+static enum err multipart_hash(struct span bytes, struct span type, const struct rules *rules,
+                               const struct hash_key *hash, struct key_scratch *s, uint64_t *out)
 {
     struct span boundary;
     struct mime_part part;
@@ -157,7 +159,8 @@ enum content_kind content_view(const struct content *c, struct buf *room, struct
     return mime_is_json(type) || looks_like_json(type, *bytes) ? CONTENT_JSON : CONTENT_RAW;
 }
 
-enum err content_end(struct content *c, const struct rules *rules, const struct hash_key *hash, struct key_scratch *scratch, uint64_t *out)
+enum err content_end(struct content *c, const struct rules *rules, const struct hash_key *hash,
+                     struct key_scratch *scratch, uint64_t *out)
 {
     struct buf room = BUF_INIT;
     struct span bytes;

@@ -13,7 +13,7 @@ enum content_kind { CONTENT_EMPTY, CONTENT_RAW, CONTENT_JSON, CONTENT_FORM, CONT
 struct content {
     struct hash128_state raw;
     uint64_t bytes;
-    struct buf kept;           /* the bytes as they came, as long as they are few enough or only as many as a report shows */
+    struct buf kept; /* the bytes as they came, as long as they are few enough or only as many as a report shows */
     struct buf type, encoding; /* Content-Type and Content-Encoding */
     bool keep_all;             /* `kept` is all of it */
     bool decided;              /* the first byte that tells was seen */
@@ -23,8 +23,8 @@ struct content {
 MUST_USE enum err content_begin(struct content *c, const struct headers *h, const struct hash_key *hash);
 MUST_USE enum err content_add(struct content *c, struct span piece);
 /* What stands for the body in a key: 0 without one. Fails with ERR_NOMEM. */
-MUST_USE enum err content_end(struct content *c, const struct rules *rules, const struct hash_key *hash, struct key_scratch *scratch,
-                              uint64_t *out);
+MUST_USE enum err content_end(struct content *c, const struct rules *rules, const struct hash_key *hash,
+                              struct key_scratch *scratch, uint64_t *out);
 void content_free(struct content *c);
 
 /* After content_end(): what it was taken for, and its bytes, decoded; what was not kept is missing at the end. Decoded bytes lie in `room`. */

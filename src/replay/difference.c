@@ -84,14 +84,16 @@ struct pair {
     const struct span *recorded, *actual; /* NULL: absent */
 };
 
-static enum err add(struct differences *d, const char *prefix, struct span name, struct pair values, bool ignorable, bool in_body)
+static enum err add(struct differences *d, const char *prefix, struct span name, struct pair values, bool ignorable,
+                    bool in_body)
 {
     static const struct span none = {NULL, 0};
     d->total++;
     if (d->n == LIMIT_REPLAY_DIFFERENCES)
         return ERR_OK;
     struct difference *it = &d->at[d->n];
-    *it = (struct difference){.has_recorded = values.recorded, .has_actual = values.actual, .ignorable = ignorable, .in_body = in_body};
+    *it = (struct difference){
+        .has_recorded = values.recorded, .has_actual = values.actual, .ignorable = ignorable, .in_body = in_body};
     size_t from = values.recorded && values.actual ? shown_from(*values.recorded, *values.actual) : 0;
     it->field.at = (uint32_t)d->text.n;
     enum err e = buf_put_str(&d->text, prefix);
@@ -106,7 +108,8 @@ static enum err add(struct differences *d, const char *prefix, struct span name,
     return e;
 }
 
-static enum err add_plain(struct differences *d, const char *field, struct span recorded, struct span actual, bool ignorable)
+static enum err add_plain(struct differences *d, const char *field, struct span recorded, struct span actual,
+                          bool ignorable)
 {
     if (span_eq(recorded, actual))
         return ERR_OK;
@@ -143,13 +146,16 @@ static enum err merge(struct compare *c, const char *prefix, bool json, bool in_
         struct span name = order <= 0 ? leaves_name(r, i) : leaves_name(a, k);
         struct span recorded = order <= 0 ? r->at[i++].value : SPAN_EMPTY;
         struct span actual = order >= 0 ? a->at[k++].value : SPAN_EMPTY;
-        if (order == 0 && (json ? json_values(&c->recorded, &c->actual, &recorded, &actual) : span_eq(recorded, actual)))
+        if (order == 0 &&
+            (json ? json_values(&c->recorded, &c->actual, &recorded, &actual) : span_eq(recorded, actual)))
             continue;
         if (json && order != 0)
-            *(order < 0 ? &recorded : &actual) = json_alone(order < 0 ? &c->recorded : &c->actual, order < 0 ? recorded : actual);
+            *(order < 0 ? &recorded : &actual) =
+                json_alone(order < 0 ? &c->recorded : &c->actual, order < 0 ? recorded : actual);
         /* "" is the whole document: no pointer that --ignore takes. */
         bool whole = json && name.n == 0;
-        e = add(c->out, whole ? "body" : prefix, name, (struct pair){order <= 0 ? &recorded : NULL, order >= 0 ? &actual : NULL}, name.n > 0 || whole,
+        e = add(c->out, whole ? "body" : prefix, name,
+                (struct pair){order <= 0 ? &recorded : NULL, order >= 0 ? &actual : NULL}, name.n > 0 || whole,
                 in_body);
     }
     return e;
@@ -183,7 +189,8 @@ static enum err apart_pairs(struct apart *a, struct span text, bool plus, const 
 }
 
 /* Each part is two leaves of one name: what kind of part it is, and its content. */
-static enum err apart_multipart(struct apart *a, const struct content *body, struct span bytes, const struct rules *rules)
+static enum err apart_multipart(struct apart *a, const struct content *body, struct span bytes,
+                                const struct rules *rules)
 {
     struct span boundary = SPAN_EMPTY;
     struct mime_part part;
@@ -209,7 +216,8 @@ static enum err apart_multipart(struct apart *a, const struct content *body, str
     return e;
 }
 
-static enum err whole_bodies(struct compare *c, struct span recorded, struct span actual, const struct content *r, const struct content *a)
+static enum err whole_bodies(struct compare *c, struct span recorded, struct span actual, const struct content *r,
+                             const struct content *a)
 {
     bool no_r = !r || r->bytes == 0, no_a = !a || a->bytes == 0;
     bool cut = (r && r->kept.n < r->bytes) || (a && a->kept.n < a->bytes);
@@ -254,7 +262,8 @@ static enum err apart_cookies(struct apart *a, struct span value, const struct r
     struct span name, content;
     enum err e = ERR_OK;
     while (!e && cookie_next(&value, &name, &content))
-        if ((all || rule_names_has(&rules->match_cookies, name, false)) && !rule_names_has(&rules->ignore_cookies, name, false))
+        if ((all || rule_names_has(&rules->match_cookies, name, false)) &&
+            !rule_names_has(&rules->ignore_cookies, name, false))
             e = leaves_add(&a->leaves, name, content);
     return e;
 }
@@ -263,7 +272,8 @@ static enum err apart_cookies(struct apart *a, struct span value, const struct r
 static enum err apart_fields(struct apart *a, const struct headers *h, const struct rules *rules, bool cookies)
 {
     enum err e = apart_begin(a, 0);
-    bool all = rule_names_has(&rules->match_headers, SPAN("cookie"), true) && !rule_names_has(&rules->ignore_headers, SPAN("cookie"), true);
+    bool all = rule_names_has(&rules->match_headers, SPAN("cookie"), true) &&
+               !rule_names_has(&rules->ignore_headers, SPAN("cookie"), true);
     for (size_t i = 0; !e && h && i < h->n; i++) {
         struct header field = headers_at(h, i);
         bool is_cookie = span_eq_nocase(field.name, SPAN("cookie"));
@@ -343,7 +353,8 @@ static enum err target(struct compare *c, const struct difference_side *r, const
     return e;
 }
 
-static unsigned origin_distance(const struct rules *rules, const struct difference_side *r, const struct difference_side *a)
+static unsigned origin_distance(const struct rules *rules, const struct difference_side *r,
+                                const struct difference_side *a)
 {
     unsigned sum = 0;
     if (rules_has(rules, RULE_HOST) && !span_eq_nocase(r->host, a->host))

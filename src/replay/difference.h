@@ -7,18 +7,18 @@
 #include "replay/matcher.h"
 
 struct difference {
-    struct slice field;              /* "query:t", "json:/nonce", "path"; in differences.text, as all of these */
-    struct slice recorded, actual;   /* shortened for people */
+    struct slice field;            /* "query:t", "json:/nonce", "path"; in differences.text, as all of these */
+    struct slice recorded, actual; /* shortened for people */
     bool has_recorded, has_actual;
-    bool ignorable;                  /* --ignore `field` makes it go away */
-    bool in_body;                    /* --ignore body does, too */
+    bool ignorable; /* --ignore `field` makes it go away */
+    bool in_body;   /* --ignore body does, too */
 };
 
 struct differences {
     struct buf text;
     struct difference at[LIMIT_REPLAY_DIFFERENCES];
     size_t n;
-    size_t total;     /* there may be more than `at` holds */
+    size_t total;      /* there may be more than `at` holds */
     unsigned distance; /* 0: none */
 };
 
@@ -32,8 +32,8 @@ struct difference_side {
 
 void differences_free(struct differences *d);
 /* Zeroed `out` is valid; it is cleared first. Fails with ERR_NOMEM. */
-MUST_USE enum err differences_find(struct differences *out, const struct rules *rules, const struct difference_side *recorded,
-                                   const struct difference_side *actual);
+MUST_USE enum err differences_find(struct differences *out, const struct rules *rules,
+                                   const struct difference_side *recorded, const struct difference_side *actual);
 struct span difference_text(const struct differences *d, struct slice s);
 
 #endif

@@ -7,13 +7,13 @@
 struct walk {
     struct span text;
     size_t at;
-    const struct rules *rules;    /* NULL: nothing is ignored */
+    const struct rules *rules; /* NULL: nothing is ignored */
     const struct hash_key *hash;
-    struct key_scratch *scratch;  /* hashing */
-    struct leaves *leaves;        /* flattening; NULL: hashing */
-    struct buf pointer;           /* flattening: where we are */
-    struct buf name;              /* a decoded member name or index */
-    unsigned depth, muted;        /* muted: inside what is ignored */
+    struct key_scratch *scratch; /* hashing */
+    struct leaves *leaves;       /* flattening; NULL: hashing */
+    struct buf pointer;          /* flattening: where we are */
+    struct buf name;             /* a decoded member name or index */
+    unsigned depth, muted;       /* muted: inside what is ignored */
 };
 
 static int peek(const struct walk *w)
@@ -120,8 +120,8 @@ static enum err unescape_u(struct span s, size_t *at, struct buf *out)
         return ERR_PARSE;
     *at += 4;
     struct span rest = span_from(s, *at);
-    if (c >= 0xd800 && c < 0xdc00 && span_starts_with(rest, SPAN("\\u")) && hex4(span_from(rest, 2), &low) && low >= 0xdc00 &&
-        low < 0xe000) {
+    if (c >= 0xd800 && c < 0xdc00 && span_starts_with(rest, SPAN("\\u")) && hex4(span_from(rest, 2), &low) &&
+        low >= 0xdc00 && low < 0xe000) {
         c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
         *at += 6;
     }
@@ -315,7 +315,8 @@ static enum err walk_text(struct walk *w, uint64_t *out)
     return e;
 }
 
-enum err json_hash(struct span text, const struct rules *rules, const struct hash_key *hash, struct key_scratch *scratch, uint64_t *out)
+enum err json_hash(struct span text, const struct rules *rules, const struct hash_key *hash,
+                   struct key_scratch *scratch, uint64_t *out)
 {
     struct walk w = {.text = text, .rules = rules, .hash = hash, .scratch = scratch};
     size_t pairs = scratch->n;

@@ -9,8 +9,8 @@
 enum { JSON_DEPTH_MAX = 200 };
 
 /* Equal texts have equal hashes. Fails with ERR_PARSE (not JSON, too deep) and ERR_NOMEM. */
-MUST_USE enum err json_hash(struct span text, const struct rules *rules, const struct hash_key *hash, struct key_scratch *scratch,
-                            uint64_t *out);
+MUST_USE enum err json_hash(struct span text, const struct rules *rules, const struct hash_key *hash,
+                            struct key_scratch *scratch, uint64_t *out);
 
 /* Takes a text apart into scalars and empty containers: `out` (cleared first) has their pointers (RFC 6901; "" is the whole text) and, borrowed from the
  * text, their values as written. Fails as json_hash(). */

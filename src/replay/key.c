@@ -120,8 +120,8 @@ static enum err hash_query(uint64_t *out, struct span query, const struct rules 
 }
 
 /* A Content-Type counts without its parameters: a multipart boundary is random. A Cookie field counts without the cookies that are ignored. */
-static enum err hash_header_value(struct span name, struct span value, const struct rules *rules, const struct hash_key *hash,
-                                  struct key_scratch *s, uint64_t *out)
+static enum err hash_header_value(struct span name, struct span value, const struct rules *rules,
+                                  const struct hash_key *hash, struct key_scratch *s, uint64_t *out)
 {
     if (span_eq_nocase(name, SPAN("content-type")) && mime_is_multipart(value))
         value = mime_essence(value);
@@ -139,19 +139,21 @@ static enum err hash_header_value(struct span name, struct span value, const str
     return e;
 }
 
-static enum err add_cookies(struct span value, const struct rules *rules, const struct hash_key *hash, struct key_scratch *s)
+static enum err add_cookies(struct span value, const struct rules *rules, const struct hash_key *hash,
+                            struct key_scratch *s)
 {
     struct span cookie, content;
     enum err e = ERR_OK;
     while (!e && cookie_next(&value, &cookie, &content))
-        if (rule_names_has(&rules->match_cookies, cookie, false) && !rule_names_has(&rules->ignore_cookies, cookie, false))
+        if (rule_names_has(&rules->match_cookies, cookie, false) &&
+            !rule_names_has(&rules->ignore_cookies, cookie, false))
             e = key_pairs_add(s, hash64(hash, cookie), hash64(hash, content));
     return e;
 }
 
 /* The index of the name in the rules stands for the name: case does not count. */
-static enum err hash_headers(uint64_t *out, const struct headers *h, const struct rules *rules, const struct hash_key *hash,
-                             struct key_scratch *s)
+static enum err hash_headers(uint64_t *out, const struct headers *h, const struct rules *rules,
+                             const struct hash_key *hash, struct key_scratch *s)
 {
     size_t begin = key_pairs_begin(s);
     enum err e = ERR_OK;
@@ -180,8 +182,8 @@ static struct span folder_of(struct span path)
     return path;
 }
 
-enum err key_compute(struct key *out, const struct rules *rules, const struct hash_key *hash, const struct key_request *r,
-                     struct key_scratch *scratch)
+enum err key_compute(struct key *out, const struct rules *rules, const struct hash_key *hash,
+                     const struct key_request *r, struct key_scratch *scratch)
 {
     static const struct {
         enum rule_field field;

@@ -7,21 +7,32 @@
 #include "http/head.h"
 #include "replay/rules.h"
 
-enum key_part { KEY_METHOD, KEY_SCHEME, KEY_HOST, KEY_PORT, KEY_PATH, KEY_FOLDER, KEY_QUERY, KEY_BODY, KEY_HEADERS, KEY_PART_COUNT };
+enum key_part {
+    KEY_METHOD,
+    KEY_SCHEME,
+    KEY_HOST,
+    KEY_PORT,
+    KEY_PATH,
+    KEY_FOLDER,
+    KEY_QUERY,
+    KEY_BODY,
+    KEY_HEADERS,
+    KEY_PART_COUNT
+};
 
 struct key {
-    struct hash128 all;             /* of the parts that the rules compare */
-    uint64_t part[KEY_PART_COUNT];  /* KEY_FOLDER, the path up to its last '/', is for near misses only */
+    struct hash128 all;            /* of the parts that the rules compare */
+    uint64_t part[KEY_PART_COUNT]; /* KEY_FOLDER, the path up to its last '/', is for near misses only */
 };
 
 /* A request, recorded or live. */
 struct key_request {
     struct span method, scheme, host;
     unsigned port;
-    struct span path;               /* with its query */
-    const struct headers *headers;  /* NULL: the rules compare none (key_needs_headers()) */
-    bool upgraded;                  /* to another protocol (101) */
-    uint64_t body;                  /* content_end()'s; 0: no body */
+    struct span path;              /* with its query */
+    const struct headers *headers; /* NULL: the rules compare none (key_needs_headers()) */
+    bool upgraded;                 /* to another protocol (101) */
+    uint64_t body;                 /* content_end()'s; 0: no body */
 };
 
 /* Room that key and content computations use again and again. Zeroed is valid. */

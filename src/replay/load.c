@@ -107,7 +107,11 @@ static enum err load_body(struct load *l, const struct tape_flow *f, uint64_t *o
 static enum err load_key(struct load *l, const struct tape_flow *f, struct key *out)
 {
     const struct rules *rules = l->m->rules;
-    struct key_request r = {.method = f->method, .scheme = f->scheme, .host = f->host, .port = f->port, .path = f->path,
+    struct key_request r = {.method = f->method,
+                            .scheme = f->scheme,
+                            .host = f->host,
+                            .port = f->port,
+                            .path = f->path,
                             .upgraded = f->status == 101};
     bool body = rules_has(rules, RULE_BODY) && f->request_body.id != 0;
     enum err e = ERR_OK;
@@ -153,7 +157,8 @@ static enum err load_flow(struct load *l, const struct tape_flow *f)
     if (e)
         return e;
     struct entry *entry = &m->entries[m->entries_n];
-    *entry = (struct entry){.flow = f->id, .group = group, .next_path = SLOT_NONE, .next_host = SLOT_NONE, .tape = l->tape_index};
+    *entry = (struct entry){
+        .flow = f->id, .group = group, .next_path = SLOT_NONE, .next_host = SLOT_NONE, .tape = l->tape_index};
     for (size_t i = 0; i < KEY_PART_COUNT; i++)
         entry->part[i] = (uint32_t)key.part[i];
     m->groups[group].n++;
@@ -172,7 +177,8 @@ static enum err load_flows(struct load *l)
     enum err e = tape_flows(l->tape, &query, &cursor);
     while (!e) {
         e = tape_flow_next(cursor, &flow);
-        bool included = !e && is_playable(&flow) && (!l->options->keep || l->options->keep(l->options->keep_ctx, &flow));
+        bool included =
+            !e && is_playable(&flow) && (!l->options->keep || l->options->keep(l->options->keep_ctx, &flow));
         if (included && l->options->include)
             e = l->options->include(l->options->include_ctx, l->tape, &flow, &included);
         if (!e && included)
@@ -252,7 +258,8 @@ static enum err load_origins(struct load *l)
         if (e || c.host.n == 0 || (c.alpn.n == 0 && c.chain.n == 0) || memchr(c.host.p, 0, c.host.n))
             continue;
         struct origin_wanted wanted = {c.host, c.port};
-        uint32_t i = slots_get(&m->origin_slots, origin_hash(&m->hash, c.host, c.port), origin_match, m->origins, &wanted);
+        uint32_t i =
+            slots_get(&m->origin_slots, origin_hash(&m->hash, c.host, c.port), origin_match, m->origins, &wanted);
         if (i == SLOT_NONE)
             e = origin_add(m, c.host, c.port, &i);
         if (!e && m->origins[i].alpn.n == 0)

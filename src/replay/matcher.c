@@ -142,11 +142,11 @@ void matcher_destroy(struct matcher **m)
         buf_free(&it->origins[i].alpn);
         buf_free(&it->origins[i].names);
     }
-    void *blocks[] = {it->paths,      it->tracks,     it->misses, it->origins,   it->entries,
-                      it->groups,     it->order,      it->positions, it->by_path.at, it->by_host.at};
+    void *blocks[] = {it->paths,  it->tracks, it->misses,    it->origins,    it->entries,
+                      it->groups, it->order,  it->positions, it->by_path.at, it->by_host.at};
     for (size_t i = 0; i < ARRAY_LEN(blocks); i++)
         mem_free(blocks[i]);
-    struct slots *slots[] = {&it->group_slots,   &it->origin_slots,  &it->track_slots,
+    struct slots *slots[] = {&it->group_slots,    &it->origin_slots,  &it->track_slots,
                              &it->position_slots, &it->by_path.slots, &it->by_host.slots};
     for (size_t i = 0; i < ARRAY_LEN(slots); i++)
         slots_free(slots[i]);
@@ -244,7 +244,8 @@ static enum miss_reason miss_reason_of(const struct matcher *m, const struct key
 }
 
 /* Under the lock when the request has a track. */
-static bool take(struct matcher *m, const struct key *key, uint32_t track, struct match *out, enum miss_reason *reason, bool *repeat)
+static bool take(struct matcher *m, const struct key *key, uint32_t track, struct match *out, enum miss_reason *reason,
+                 bool *repeat)
 {
     uint32_t group = group_for(m, key->all, track), which;
     *repeat = false;
@@ -254,7 +255,8 @@ static bool take(struct matcher *m, const struct key *key, uint32_t track, struc
     }
     struct group *g = &m->groups[group];
     bool own = g->track == track || track == TRACK_NONE;
-    uint64_t at = own ? atomic_fetch_add_explicit(&g->position, 1, memory_order_relaxed) : position_take(m, track, group);
+    uint64_t at =
+        own ? atomic_fetch_add_explicit(&g->position, 1, memory_order_relaxed) : position_take(m, track, group);
     if (!pick(m->rules->order, g->n, at, &which, repeat)) {
         *reason = miss_reason_of(m, key, true);
         return false;
@@ -267,7 +269,8 @@ static bool take(struct matcher *m, const struct key *key, uint32_t track, struc
     return true;
 }
 
-bool matcher_take(struct matcher *m, const struct key *key, struct span track, struct match *out, enum miss_reason *reason)
+bool matcher_take(struct matcher *m, const struct key *key, struct span track, struct match *out,
+                  enum miss_reason *reason)
 {
     bool repeat, hit;
     if (track.n == 0) {
@@ -305,7 +308,9 @@ void matcher_keep_miss(struct matcher *m, struct span json, struct span line)
 {
     (void)pthread_mutex_lock(&m->lock);
     void *at = m->misses;
-    enum err e = m->misses_n >= LIMIT_REPLAY_MISSES || m->misses_bytes + json.n + line.n > LIMIT_REPLAY_MISS_BYTES ? ERR_LIMIT : ERR_OK;
+    enum err e = m->misses_n >= LIMIT_REPLAY_MISSES || m->misses_bytes + json.n + line.n > LIMIT_REPLAY_MISS_BYTES
+                     ? ERR_LIMIT
+                     : ERR_OK;
     if (!e)
         e = matcher_grow(&at, m->misses_n, &m->misses_cap, sizeof *m->misses);
     m->misses = at;
@@ -327,8 +332,8 @@ void matcher_keep_miss(struct matcher *m, struct span json, struct span line)
 static unsigned likeness(const struct entry *entry, const struct key *key)
 {
     static const unsigned weights[KEY_PART_COUNT] = {
-        [KEY_HOST] = 40, [KEY_PATH] = 30,  [KEY_FOLDER] = 10, [KEY_METHOD] = 12,
-        [KEY_QUERY] = 6, [KEY_BODY] = 6, [KEY_HEADERS] = 3, [KEY_SCHEME] = 3, [KEY_PORT] = 3,
+        [KEY_HOST] = 40, [KEY_PATH] = 30,   [KEY_FOLDER] = 10, [KEY_METHOD] = 12, [KEY_QUERY] = 6,
+        [KEY_BODY] = 6,  [KEY_HEADERS] = 3, [KEY_SCHEME] = 3,  [KEY_PORT] = 3,
     };
     unsigned sum = 0;
     for (size_t i = 0; i < KEY_PART_COUNT; i++)
@@ -402,7 +407,8 @@ bool matcher_next_flow(const struct matcher *m, size_t *at, struct match *out)
     if (*at >= m->entries_n)
         return false;
     const struct entry *entry = &m->entries[*at];
-    *out = (struct match){(uint32_t)*at, entry->tape, entry->flow, atomic_load_explicit(&entry->served, memory_order_relaxed)};
+    *out = (struct match){(uint32_t)*at, entry->tape, entry->flow,
+                          atomic_load_explicit(&entry->served, memory_order_relaxed)};
     ++*at;
     return true;
 }

@@ -29,10 +29,10 @@ MUST_USE enum err matcher_create(struct matcher **out, const struct matcher_opti
 void matcher_destroy(struct matcher **m);
 
 /* name, word in reports */
-#define MISS_REASONS(X)                                                                                     \
-    X(MISS_DIFFERENT, "different")                                                                          \
-    X(MISS_EXHAUSTED, "exhausted")                                                                          \
-    X(MISS_UNKNOWN_HOST, "unknown-host")                                                                    \
+#define MISS_REASONS(X)                                                                                                \
+    X(MISS_DIFFERENT, "different")                                                                                     \
+    X(MISS_EXHAUSTED, "exhausted")                                                                                     \
+    X(MISS_UNKNOWN_HOST, "unknown-host")                                                                               \
     X(MISS_EMPTY_TAPE, "empty-tape")
 
 enum miss_reason {
@@ -50,7 +50,8 @@ struct match {
 };
 
 /* Takes the next recording of that key for a request of that track (empty: none), and counts. False: a miss, counted, *reason says why. */
-bool matcher_take(struct matcher *m, const struct key *key, struct span track, struct match *out, enum miss_reason *reason);
+bool matcher_take(struct matcher *m, const struct key *key, struct span track, struct match *out,
+                  enum miss_reason *reason);
 
 /* Is there any recording of that key? Counts nothing. */
 bool matcher_knows(const struct matcher *m, const struct key *key);

@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 
 #define TRACK_NONE UINT32_C(0)
-#define TRACK_ALL (UINT32_MAX - 1) /* groups over all tracks; only when the tape has tracks */
+#define TRACK_ALL  (UINT32_MAX - 1) /* groups over all tracks; only when the tape has tracks */
 
 struct entry {
     int64_t flow;

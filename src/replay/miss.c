@@ -69,7 +69,8 @@ static enum err read_content(struct explain *x, struct tape *tape, const struct 
 
 static enum err compare_flow(struct explain *x, struct tape *tape, const struct tape_flow *f, struct near_miss *out)
 {
-    struct difference_side recorded = {.method = f->method, .scheme = f->scheme, .host = f->host, .path = f->path, .port = f->port};
+    struct difference_side recorded = {
+        .method = f->method, .scheme = f->scheme, .host = f->host, .path = f->path, .port = f->port};
     headers_clear(&x->headers);
     enum err e = f->request_headers.n > 0 ? tape_headers(f->request_headers, &x->headers) : ERR_OK;
     recorded.headers = &x->headers;
@@ -232,7 +233,8 @@ static bool said_before(const struct differences *d, size_t i)
 }
 
 /* One difference's share of the hint. */
-static enum err put_remedy(const struct explain *x, const struct near_miss *near, size_t i, bool host, bool whole_body, struct buf *hint)
+static enum err put_remedy(const struct explain *x, const struct near_miss *near, size_t i, bool host, bool whole_body,
+                           struct buf *hint)
 {
     const struct differences *d = &near->differences;
     const struct difference *it = &d->at[i];
@@ -299,9 +301,11 @@ static enum err put_line(const struct explain *x, struct span hint, struct buf *
     }
     for (size_t i = 0; !e && x->n > 0 && i < d->n && i < 3; i++) {
         const struct difference *it = &d->at[i];
-        struct span field = difference_text(d, it->field), r = difference_text(d, it->recorded), a = difference_text(d, it->actual);
-        e = buf_printf(line, "%s %.*s (recorded %.*s, actual %.*s)", i ? "," : ", which differs in", (int)field.n, (const char *)field.p,
-                       it->has_recorded ? (int)r.n : 7, it->has_recorded ? (const char *)r.p : "nothing", it->has_actual ? (int)a.n : 7,
+        struct span field = difference_text(d, it->field), r = difference_text(d, it->recorded),
+                    a = difference_text(d, it->actual);
+        e = buf_printf(line, "%s %.*s (recorded %.*s, actual %.*s)", i ? "," : ", which differs in", (int)field.n,
+                       (const char *)field.p, it->has_recorded ? (int)r.n : 7,
+                       it->has_recorded ? (const char *)r.p : "nothing", it->has_actual ? (int)a.n : 7,
                        it->has_actual ? (const char *)a.p : "nothing");
     }
     if (!e && hint.n > 0) {
@@ -318,7 +322,8 @@ static enum err put_tail(struct buf *json, struct span hint)
     return e ? e : buf_put_byte(json, '}');
 }
 
-enum err miss_explain(const struct matcher *m, struct tape *const *tapes, const struct miss *miss, struct buf *json, struct buf *line)
+enum err miss_explain(const struct matcher *m, struct tape *const *tapes, const struct miss *miss, struct buf *json,
+                      struct buf *line)
 {
     const struct head *head = miss->head;
     struct explain x = {.m = m, .tapes = tapes, .miss = miss, .headers = HEADERS_INIT};
@@ -371,8 +376,9 @@ static enum err put_bytes(struct buf *out, struct span s)
     return e ? e : buf_put_byte(out, '"');
 }
 
-enum err miss_explain_bytes(const struct matcher *m, const struct head *head, const struct match *match, uint64_t offset,
-                            struct span recorded, struct span actual, struct buf *json, struct buf *line)
+enum err miss_explain_bytes(const struct matcher *m, const struct head *head, const struct match *match,
+                            uint64_t offset, struct span recorded, struct span actual, struct buf *json,
+                            struct buf *line)
 {
     struct buf url = BUF_INIT;
     enum err e = head_url(head, &url);
@@ -385,7 +391,8 @@ enum err miss_explain_bytes(const struct matcher *m, const struct head *head, co
     if (!e)
         e = put_json_text(json, ", \"url\": ", buf_span(&url), true);
     if (!e)
-        e = buf_printf(json, ", \"differences\": [{\"field\": \"bytes:%llu\", \"recorded\": ", (unsigned long long)offset);
+        e = buf_printf(json,
+                       ", \"differences\": [{\"field\": \"bytes:%llu\", \"recorded\": ", (unsigned long long)offset);
     if (!e)
         e = put_bytes(json, recorded);
     if (!e)

@@ -9,19 +9,20 @@
 struct miss {
     enum miss_reason reason;
     const struct key *key;
-    const struct head *head;       /* of the request */
-    struct span host;              /* as --map has it */
+    const struct head *head; /* of the request */
+    struct span host;        /* as --map has it */
     unsigned port;
     const struct content *content; /* after content_end(); NULL: the rules do not compare bodies */
 };
 
 /* Appends the JSON object of docs/replay.md to `json` and one line for people, not yet fit for a terminal, to `line`. `tapes` are this thread's, as many as the
  * matcher's. A recording that cannot be read is left out. Fails with ERR_NOMEM. */
-MUST_USE enum err miss_explain(const struct matcher *m, struct tape *const *tapes, const struct miss *miss, struct buf *json,
-                               struct buf *line);
+MUST_USE enum err miss_explain(const struct matcher *m, struct tape *const *tapes, const struct miss *miss,
+                               struct buf *json, struct buf *line);
 
 /* For a tunnel: the client's bytes differ from the recorded ones, `offset` bytes into what it says; both from there on. Fails with ERR_NOMEM. */
-MUST_USE enum err miss_explain_bytes(const struct matcher *m, const struct head *head, const struct match *match, uint64_t offset,
-                                     struct span recorded, struct span actual, struct buf *json, struct buf *line);
+MUST_USE enum err miss_explain_bytes(const struct matcher *m, const struct head *head, const struct match *match,
+                                     uint64_t offset, struct span recorded, struct span actual, struct buf *json,
+                                     struct buf *line);
 
 #endif

@@ -145,7 +145,8 @@ static void play_continue(struct play *p)
     p->expects = false;
     head_clear(&head, HEAD_RESPONSE);
     head.status = 100;
-    if (head_set(&head, &head.reason, SPAN("Continue")) == ERR_OK && head_set(&head, &head.version, SPAN("HTTP/1.1")) == ERR_OK)
+    if (head_set(&head, &head.reason, SPAN("Continue")) == ERR_OK &&
+        head_set(&head, &head.version, SPAN("HTTP/1.1")) == ERR_OK)
         exchange_response(p->x, &event);
     head_free(&head);
 }
@@ -203,7 +204,8 @@ static bool step_head(struct play *p)
     if (play_must_wait(p, p->begin_at_ns))
         return false;
     bool empty = p->no_body || (p->body_ref.bytes == 0 && p->canned.n == 0 && !p->error);
-    struct event event = {.part = PART_HEAD, .at_ns = play_now(p), .head = &p->head, .no_body = !p->raw && empty && p->trailers.n == 0};
+    struct event event = {
+        .part = PART_HEAD, .at_ns = play_now(p), .head = &p->head, .no_body = !p->raw && empty && p->trailers.n == 0};
     if (p->raw && p->x->kind == FLOW_HTTP && p->head.status == 101)
         exchange_set_kind(p->x, p->kind);
     play_enter(p, p->raw ? PLAY_RAW : PLAY_BODY);
@@ -266,7 +268,8 @@ static bool step_trailers(struct play *p)
 static void finish(struct play *p)
 {
     struct exchange *x = p->x;
-    struct event event = {.part = p->error ? PART_ERROR : PART_END, .at_ns = play_now(p), .error = p->error, .reason = ""};
+    struct event event = {
+        .part = p->error ? PART_ERROR : PART_END, .at_ns = play_now(p), .error = p->error, .reason = ""};
     struct buf reason = p->reason;
     const char *text = p->error && reason.n > 0 ? buf_cstr(&reason) : NULL;
     p->reason = BUF_INIT;

@@ -11,7 +11,16 @@
 #include "replay/content.h"
 #include "replay/player.h"
 
-enum play_state { PLAY_COLLECT, PLAY_INFORMATIONAL, PLAY_HEAD, PLAY_BODY, PLAY_TRAILERS, PLAY_RAW, PLAY_END, PLAY_STATES };
+enum play_state {
+    PLAY_COLLECT,
+    PLAY_INFORMATIONAL,
+    PLAY_HEAD,
+    PLAY_BODY,
+    PLAY_TRAILERS,
+    PLAY_RAW,
+    PLAY_END,
+    PLAY_STATES
+};
 
 struct player {
     struct origin origin;
@@ -24,7 +33,7 @@ struct player {
     struct buf json, line;   /* room */
     struct list live, spare; /* plays */
     size_t spares;
-    struct list questions;   /* probes */
+    struct list questions; /* probes */
 };
 
 struct play {
@@ -33,16 +42,16 @@ struct play {
     struct exchange *x;
     struct task task;
     enum play_state state;
-    bool paused;             /* the client takes nothing more for now */
-    bool request_paused;     /* we asked for that */
+    bool paused;         /* the client takes nothing more for now */
+    bool request_paused; /* we asked for that */
 
     /* the request */
     struct head request;
     struct content content;
-    bool tunnel;             /* it began as one */
-    bool collect;            /* the body is part of the key */
+    bool tunnel;  /* it began as one */
+    bool collect; /* the body is part of the key */
     bool request_ended;
-    bool expects;            /* 100 (Continue) is still to be said */
+    bool expects; /* 100 (Continue) is still to be said */
     bool matched;
 
     /* the answer */
@@ -54,11 +63,11 @@ struct play {
     struct span informational_rest;
     struct tape_body_ref body_ref;
     struct tape_body *body;
-    struct span piece;       /* read and not yet given */
+    struct span piece; /* read and not yet given */
     int64_t piece_at_ns;
-    bool no_body;            /* HEAD, 204, 304 */
-    bool early;              /* the recorded answer began before its request had ended */
-    enum err error;          /* how it ends; ERR_OK: with PART_END */
+    bool no_body;   /* HEAD, 204, 304 */
+    bool early;     /* the recorded answer began before its request had ended */
+    enum err error; /* how it ends; ERR_OK: with PART_END */
 
     /* time: what was recorded at anchor_at_ns happened now at anchor_ns */
     uint64_t anchor_ns;
@@ -69,10 +78,10 @@ struct play {
     bool raw, client_ended;
     struct tape_message_cursor *messages;
     bool has_message, from_client;
-    struct span payload;     /* what is left of the message in hand */
+    struct span payload; /* what is left of the message in hand */
     int64_t message_at_ns;
-    struct buf said;         /* by the client, not yet compared */
-    uint64_t said_bytes;     /* compared so far */
+    struct buf said;     /* by the client, not yet compared */
+    uint64_t said_bytes; /* compared so far */
 };
 
 /* Takes one from the player's spares or makes one; NULL: out of memory. */

@@ -132,7 +132,8 @@ static enum err copy_flow(struct play *p, const struct tape_flow *f)
     p->raw = answered && p->kind != FLOW_HTTP;
     p->no_body = has_no_body(head_span(&p->request, p->request.method), f->status);
     p->body_ref = f->response_body;
-    p->anchor_at_ns = f->request_end_ns >= 0 && f->request_end_ns <= f->response_begin_ns ? f->request_end_ns : MAX(f->sent_ns, 0);
+    p->anchor_at_ns =
+        f->request_end_ns >= 0 && f->request_end_ns <= f->response_begin_ns ? f->request_end_ns : MAX(f->sent_ns, 0);
     p->early = f->response_begin_ns >= 0 && (f->request_end_ns < 0 || f->response_begin_ns < f->request_end_ns);
     p->begin_at_ns = f->response_begin_ns;
     p->end_at_ns = f->response_end_ns;
@@ -141,7 +142,8 @@ static enum err copy_flow(struct play *p, const struct tape_flow *f)
         p->begin_at_ns = f->response_end_ns;
         return ERR_OK;
     }
-    if (f->status < 101 || (f->status < 200 && (f->status != 101 || !p->raw)) || f->status > 999 || (p->tunnel && !p->raw))
+    if (f->status < 101 || (f->status < 200 && (f->status != 101 || !p->raw)) || f->status > 999 ||
+        (p->tunnel && !p->raw))
         return ERR_CORRUPT;
     enum err e = copy_head(p, f);
     if (!e)

@@ -34,8 +34,8 @@ static void differ(struct play *p, size_t at)
     struct span said = buf_span(&p->said);
     buf_clear(&player->json);
     buf_clear(&player->line);
-    enum err e = miss_explain_bytes(player->matcher, &p->request, &p->match, p->said_bytes + at, span_from(p->payload, at),
-                                    span_from(said, at), &player->json, &player->line);
+    enum err e = miss_explain_bytes(player->matcher, &p->request, &p->match, p->said_bytes + at,
+                                    span_from(p->payload, at), span_from(said, at), &player->json, &player->line);
     matcher_count_miss(player->matcher, p->x->track);
     if (!e) {
         matcher_keep_miss(player->matcher, buf_span(&player->json), buf_span(&player->line));

@@ -234,16 +234,13 @@ void player_destroy(struct player **p)
     *p = NULL;
     if (!it)
         return;
-    LIST_FOREACH(link, &it->live)
-    {
+    LIST_FOREACH (link, &it->live) {
         play_end(container_of(link, struct play, link));
     }
-    LIST_FOREACH(link, &it->questions)
-    {
+    LIST_FOREACH (link, &it->questions) {
         question_drop(container_of(link, struct question, link));
     }
-    LIST_FOREACH(link, &it->spare)
-    {
+    LIST_FOREACH (link, &it->spare) {
         list_remove(link);
         play_free(container_of(link, struct play, link));
     }

@@ -10,7 +10,8 @@ static unsigned conditions(const struct matcher *m)
 {
     struct matcher_counters n;
     matcher_get_counters(m, &n);
-    return (n.missed > 0 ? BIT(FAIL_ON_MISS) : 0) | (n.unused > 0 ? BIT(FAIL_ON_UNUSED) : 0) | (n.repeated > 0 ? BIT(FAIL_ON_REPEAT) : 0);
+    return (n.missed > 0 ? BIT(FAIL_ON_MISS) : 0) | (n.unused > 0 ? BIT(FAIL_ON_UNUSED) : 0) |
+           (n.repeated > 0 ? BIT(FAIL_ON_REPEAT) : 0);
 }
 
 unsigned report_failed(const struct matcher *m)
@@ -24,9 +25,10 @@ enum err report_text(const struct matcher *m, uint64_t network_connects, struct 
     struct matcher_miss miss;
     size_t at = 0, shown = 0;
     matcher_get_counters(m, &n);
-    enum err e = buf_printf(out, "%llu served, %llu missed, %llu repeated, %llu of %llu recordings unused, %llu connects to the network\n",
-                            (unsigned long long)n.served, (unsigned long long)n.missed, (unsigned long long)n.repeated,
-                            (unsigned long long)n.unused, (unsigned long long)n.flows, (unsigned long long)network_connects);
+    enum err e = buf_printf(
+        out, "%llu served, %llu missed, %llu repeated, %llu of %llu recordings unused, %llu connects to the network\n",
+        (unsigned long long)n.served, (unsigned long long)n.missed, (unsigned long long)n.repeated,
+        (unsigned long long)n.unused, (unsigned long long)n.flows, (unsigned long long)network_connects);
     for (; !e && shown < REPORT_TEXT_MISSES && matcher_next_miss(m, &at, &miss); shown++) {
         e = buf_put_str(out, "miss: ");
         if (!e)
@@ -231,7 +233,8 @@ static enum err junit_flows(const struct matcher *m, uint64_t n, bool unused, bo
     struct buf text = BUF_INIT;
     enum err e = n ? put_flows(m, n, unused, &text) : ERR_OK;
     if (!e)
-        e = put_case(out, unused ? SPAN("every recording was used") : SPAN("no recording was repeated"), failed, buf_span(&text));
+        e = put_case(out, unused ? SPAN("every recording was used") : SPAN("no recording was repeated"), failed,
+                     buf_span(&text));
     buf_free(&text);
     return e;
 }
@@ -248,11 +251,13 @@ enum err report_junit(const struct matcher *m, struct buf *out)
         cases++;
     cases += n.missed > cases - 3;
     uint64_t misses = cases - 3;
-    uint64_t failures = (failed & BIT(FAIL_ON_MISS) ? misses : 0) + !!(failed & BIT(FAIL_ON_UNUSED)) + !!(failed & BIT(FAIL_ON_REPEAT));
-    enum err e = buf_printf(out,
-                            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"ringtape replay\" tests=\"%llu\" failures=\"%llu\">\n"
-                            "  <testcase classname=\"ringtape.replay\" name=\"%llu requests were answered\"/>\n",
-                            (unsigned long long)cases, (unsigned long long)failures, (unsigned long long)n.served);
+    uint64_t failures =
+        (failed & BIT(FAIL_ON_MISS) ? misses : 0) + !!(failed & BIT(FAIL_ON_UNUSED)) + !!(failed & BIT(FAIL_ON_REPEAT));
+    enum err e = buf_printf(
+        out,
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"ringtape replay\" tests=\"%llu\" failures=\"%llu\">\n"
+        "  <testcase classname=\"ringtape.replay\" name=\"%llu requests were answered\"/>\n",
+        (unsigned long long)cases, (unsigned long long)failures, (unsigned long long)n.served);
     if (!e)
         e = junit_misses(m, n.missed, failed & BIT(FAIL_ON_MISS), out);
     if (!e)

@@ -36,7 +36,8 @@ static const char *const fail_on_words[] = {
 
 void rules_init(struct rules *rules)
 {
-    *rules = (struct rules){.match = BIT(RULE_FIELD_COUNT) - 1, .order = ORDER_SEQUENCE, .miss_status = RULE_MISS_STATUS};
+    *rules =
+        (struct rules){.match = BIT(RULE_FIELD_COUNT) - 1, .order = ORDER_SEQUENCE, .miss_status = RULE_MISS_STATUS};
 }
 
 static void names_free(struct rule_names *names)
@@ -153,8 +154,9 @@ static enum err match_item(struct rules *to, struct span item, struct buf *probl
         return names_add(&to->match_headers, item, problem);
     if (strip_prefix(&item, SPAN("cookie:")))
         return names_add(&to->match_cookies, item, problem);
-    return usage(problem, "", item,
-                 "is not a field to match; there are method, scheme, host, port, path, query, body, header:NAME and cookie:NAME");
+    return usage(
+        problem, "", item,
+        "is not a field to match; there are method, scheme, host, port, path, query, body, header:NAME and cookie:NAME");
 }
 
 enum err rules_match(struct rules *rules, const char *text, struct buf *problem)
@@ -249,9 +251,10 @@ enum err rules_ignore(struct rules *rules, const char *text, struct buf *problem
         return names_add(&rules->ignore_cookies, item, problem);
     if (strip_prefix(&item, SPAN("json:")))
         return pointer_add(rules, item, problem);
-    return usage(problem, "", whole,
-                 "is not a field to ignore; there are query:NAME, header:NAME, json:/POINTER, form:NAME, cookie:NAME, host, scheme, port, "
-                 "query and body");
+    return usage(
+        problem, "", whole,
+        "is not a field to ignore; there are query:NAME, header:NAME, json:/POINTER, form:NAME, cookie:NAME, host, scheme, port, "
+        "query and body");
 }
 
 enum err rules_order(struct rules *rules, const char *text, struct buf *problem)
@@ -280,7 +283,8 @@ enum err rules_pace(struct rules *rules, const char *text, struct buf *problem)
     bool digits = s.n > 0 && (s.p[0] == '.' || (s.p[0] >= '0' && s.p[0] <= '9'));
     double value = digits ? strtod(text, &end) : -1;
     if (!digits || *end != '\0' || !isfinite(value) || value < 0 || value > rule_pace_max)
-        return usage(problem, "", s, "is not a pace; there are instant, recorded and a factor from 0 to 1000 (0.5: half the delays)");
+        return usage(problem, "", s,
+                     "is not a pace; there are instant, recorded and a factor from 0 to 1000 (0.5: half the delays)");
     rules->pace = value;
     return ERR_OK;
 }
@@ -302,7 +306,8 @@ enum err rules_fail_on(struct rules *rules, const char *text, struct buf *proble
         set |= bit;
     }
     if (items == 0 || (never && set != 0))
-        return usage(problem, "", span_str(text), items == 0 ? "names nothing to fail on" : "says never and something else");
+        return usage(problem, "", span_str(text),
+                     items == 0 ? "names nothing to fail on" : "says never and something else");
     rules->fail_on = set;
     return ERR_OK;
 }

@@ -7,13 +7,13 @@
 #include "base/buf.h"
 
 /* The parts of a key. name, word of --match, may --ignore take it away */
-#define RULE_FIELDS(X)                                                                                      \
-    X(RULE_METHOD, "method", false)                                                                         \
-    X(RULE_SCHEME, "scheme", true)                                                                          \
-    X(RULE_HOST, "host", true)                                                                              \
-    X(RULE_PORT, "port", true)                                                                              \
-    X(RULE_PATH, "path", false)                                                                             \
-    X(RULE_QUERY, "query", true)                                                                            \
+#define RULE_FIELDS(X)                                                                                                 \
+    X(RULE_METHOD, "method", false)                                                                                    \
+    X(RULE_SCHEME, "scheme", true)                                                                                     \
+    X(RULE_HOST, "host", true)                                                                                         \
+    X(RULE_PORT, "port", true)                                                                                         \
+    X(RULE_PATH, "path", false)                                                                                        \
+    X(RULE_QUERY, "query", true)                                                                                       \
     X(RULE_BODY, "body", true)
 
 enum rule_field {
@@ -24,11 +24,11 @@ enum rule_field {
 };
 
 /* name, word: which recording answers when several match */
-#define REPLAY_ORDERS(X)                                                                                    \
-    X(ORDER_SEQUENCE, "sequence") /* one after the other; the last one then sticks */                       \
-    X(ORDER_FIRST, "first")                                                                                 \
-    X(ORDER_LAST, "last")                                                                                   \
-    X(ORDER_CYCLE, "cycle")                                                                                 \
+#define REPLAY_ORDERS(X)                                                                                               \
+    X(ORDER_SEQUENCE, "sequence") /* one after the other; the last one then sticks */                                  \
+    X(ORDER_FIRST, "first")                                                                                            \
+    X(ORDER_LAST, "last")                                                                                              \
+    X(ORDER_CYCLE, "cycle")                                                                                            \
     X(ORDER_ONCE, "once") /* a further repeat is a miss */
 
 enum replay_order {
@@ -38,9 +38,9 @@ enum replay_order {
 };
 
 /* name, word: what makes a replay fail; a set of BIT(name), `never` is the empty one */
-#define FAIL_ON_CONDITIONS(X)                                                                               \
-    X(FAIL_ON_MISS, "miss")                                                                                 \
-    X(FAIL_ON_UNUSED, "unused")                                                                             \
+#define FAIL_ON_CONDITIONS(X)                                                                                          \
+    X(FAIL_ON_MISS, "miss")                                                                                            \
+    X(FAIL_ON_UNUSED, "unused")                                                                                        \
     X(FAIL_ON_REPEAT, "repeat")
 
 enum fail_on {
@@ -70,7 +70,7 @@ struct rule_map {
 };
 
 struct rules {
-    unsigned match, ignore; /* sets of BIT(enum rule_field); the key has match & ~ignore */
+    unsigned match, ignore;                         /* sets of BIT(enum rule_field); the key has match & ~ignore */
     struct rule_names match_headers, match_cookies; /* in the key */
     struct rule_names ignore_query, ignore_headers, ignore_forms, ignore_cookies;
     struct rule_pointer *pointers; /* left out of JSON bodies */
@@ -78,10 +78,10 @@ struct rules {
     struct rule_map *maps;
     size_t maps_n;
     enum replay_order order;
-    double pace;          /* recorded delays are multiplied by it; 0: instant */
-    unsigned fail_on;     /* set of BIT(enum fail_on); the caller sets its own default */
+    double pace;      /* recorded delays are multiplied by it; 0: instant */
+    unsigned fail_on; /* set of BIT(enum fail_on); the caller sets its own default */
     unsigned miss_status;
-    bool tag;             /* hits carry a Ringtape field */
+    bool tag; /* hits carry a Ringtape field */
 };
 
 /* The defaults of docs/replay.md. */

@@ -5,7 +5,8 @@
 
 enum { SLOTS_FIRST_CAP = 64 };
 
-uint32_t slots_get(const struct slots *s, uint64_t hash, bool (*match)(const void *ctx, uint32_t index, const void *wanted), const void *ctx,
+uint32_t slots_get(const struct slots *s, uint64_t hash,
+                   bool (*match)(const void *ctx, uint32_t index, const void *wanted), const void *ctx,
                    const void *wanted)
 {
     if (s->cap == 0)
@@ -24,7 +25,8 @@ static void place(uint32_t *at, size_t cap, uint64_t hash, uint32_t value)
     at[i] = value;
 }
 
-enum err slots_add(struct slots *s, uint64_t hash, uint32_t index, uint64_t (*hash_of)(const void *ctx, uint32_t index), const void *ctx)
+enum err slots_add(struct slots *s, uint64_t hash, uint32_t index, uint64_t (*hash_of)(const void *ctx, uint32_t index),
+                   const void *ctx)
 {
     if ((s->used + 1) * 2 > s->cap) {
         size_t cap = s->cap ? s->cap * 2 : SLOTS_FIRST_CAP;

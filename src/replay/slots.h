@@ -17,11 +17,12 @@ struct slots {
 };
 
 /* The index for which `match` says yes, or SLOT_NONE. */
-uint32_t slots_get(const struct slots *s, uint64_t hash, bool (*match)(const void *ctx, uint32_t index, const void *wanted), const void *ctx,
+uint32_t slots_get(const struct slots *s, uint64_t hash,
+                   bool (*match)(const void *ctx, uint32_t index, const void *wanted), const void *ctx,
                    const void *wanted);
 /* Adds without looking. `hash_of` gives the hash of an index that is in the table. Fails with ERR_NOMEM. */
-MUST_USE enum err slots_add(struct slots *s, uint64_t hash, uint32_t index, uint64_t (*hash_of)(const void *ctx, uint32_t index),
-                            const void *ctx);
+MUST_USE enum err slots_add(struct slots *s, uint64_t hash, uint32_t index,
+                            uint64_t (*hash_of)(const void *ctx, uint32_t index), const void *ctx);
 void slots_free(struct slots *s);
 
 #endif

@@ -47,12 +47,12 @@ struct io {
     const struct io_class *class;
     int fd;
     struct op in, out;
-    struct msghdr msg;             /* what OP_SEND sends */
+    struct msghdr msg; /* what OP_SEND sends */
     struct iovec pieces[IO_PIECES];
-    struct list link;              /* all of the loop's */
-    struct list touched;           /* to be synced; or dead */
-    struct list ready;             /* the backend's */
-    bool hold;                     /* the owner wants no more now; a cancellation follows at the turn's end */
+    struct list link;    /* all of the loop's */
+    struct list touched; /* to be synced; or dead */
+    struct list ready;   /* the backend's */
+    bool hold;           /* the owner wants no more now; a cancellation follows at the turn's end */
     bool attached, readable, writable, hung_up; /* the backend's */
 };
 
@@ -84,16 +84,16 @@ extern const struct backend backend_uring, backend_epoll;
 struct loop {
     struct scheduler scheduler;
     const struct backend *backend;
-    void *state;                  /* the backend's */
+    void *state; /* the backend's */
     const struct log *log;
     bool no_connect, running;
-    unsigned pending;             /* operations that the backend has, but for its own */
+    unsigned pending; /* operations that the backend has, but for its own */
     uint64_t now_ns;
     struct wheel wheel;
     struct chain_pool blocks;
     struct list ios, touched, held, dead;
-    struct list hungry;           /* listeners that wait for descriptors */
-    struct task feed;             /* tries those again */
+    struct list hungry; /* listeners that wait for descriptors */
+    struct task feed;   /* tries those again */
     int wake_fd;
     atomic_bool stopping;
     atomic_uint wakers;           /* other threads that are inside loop_post() or loop_stop() */

@@ -18,8 +18,8 @@ enum { DIAL_HOST_SHOWN = 60 };
 
 struct attempt {
     struct io io;
-    struct dial *dial;   /* NULL: nobody waits for it */
-    struct list link;    /* in its dial's `attempts` */
+    struct dial *dial; /* NULL: nobody waits for it */
+    struct list link;  /* in its dial's `attempts` */
     bool begun;
     struct sockaddr_storage address;
 };
@@ -45,14 +45,23 @@ struct dial {
 static int dial_weight(enum err e)
 {
     switch (e) {
-    case ERR_OK: return 0;
-    case ERR_LOOP: case ERR_NOMEM: return 7;
-    case ERR_NO_FDS: return 6;
-    case ERR_PERMISSION: return 5;
-    case ERR_REFUSED: return 4;
-    case ERR_TIMEOUT: return 3;
-    case ERR_UNREACHABLE: return 2;
-    default: return 1;
+    case ERR_OK:
+        return 0;
+    case ERR_LOOP:
+    case ERR_NOMEM:
+        return 7;
+    case ERR_NO_FDS:
+        return 6;
+    case ERR_PERMISSION:
+        return 5;
+    case ERR_REFUSED:
+        return 4;
+    case ERR_TIMEOUT:
+        return 3;
+    case ERR_UNREACHABLE:
+        return 2;
+    default:
+        return 1;
     }
 }
 

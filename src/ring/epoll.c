@@ -46,8 +46,8 @@ static enum err epoll_open(struct loop *loop, const struct loop_config *config)
         return ERR_NOMEM;
     loop->state = p;
     list_init(&p->ready);
-    p->scratch_bytes = (size_t)EPOLL_SCRATCH *
-                       (config->recv_buffer_bytes ? config->recv_buffer_bytes : LIMIT_RECV_BUFFER_BYTES);
+    p->scratch_bytes =
+        (size_t)EPOLL_SCRATCH * (config->recv_buffer_bytes ? config->recv_buffer_bytes : LIMIT_RECV_BUFFER_BYTES);
     p->scratch = mem_new(p->scratch_bytes, 1);
     p->fd = epoll_create1(EPOLL_CLOEXEC);
     enum err e = !p->scratch ? ERR_NOMEM : p->fd < 0 ? err_from_errno(errno) : ERR_OK;

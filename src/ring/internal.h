@@ -20,8 +20,8 @@ bool net_parse_literal(const char *host, unsigned port, struct sockaddr_storage 
 
 struct lookup_result {
     enum err error;
-    unsigned count;                /* at least 1 when there is no error */
-    const char *reason;            /* why not; static */
+    unsigned count;                                          /* at least 1 when there is no error */
+    const char *reason;                                      /* why not; static */
     struct sockaddr_storage addresses[LIMIT_DIAL_ADDRESSES]; /* port 0; in getaddrinfo's order */
 };
 

@@ -62,7 +62,8 @@ static void listener_deliver(struct task *task)
 static void listener_starve(struct listener *l, int error)
 {
     if (!l->told)
-        log_write(l->loop->log, LOG_WARN, "ring", "accepting: %s; trying again as descriptors come back", strerror(error));
+        log_write(l->loop->log, LOG_WARN, "ring", "accepting: %s; trying again as descriptors come back",
+                  strerror(error));
     l->told = true;
     l->starved = true;
     list_push(&l->loop->hungry, &l->hungry);
@@ -96,7 +97,11 @@ static void listener_accepted(struct io *io, const struct completion *c)
         return;
     }
     switch (-c->res) {
-    case ECANCELED: case EAGAIN: case EINTR: case ECONNABORTED: case EPROTO:
+    case ECANCELED:
+    case EAGAIN:
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
         break;
     default:
         if (!l->closing && !l->starved)
@@ -132,7 +137,8 @@ static void listener_release(struct io *io)
 
 static const struct io_class listener_class = {listener_sync, listener_cut, listener_release};
 
-enum err listener_open(struct listener **out, struct loop *loop, int fd, const struct listener_events *events, void *ctx)
+enum err listener_open(struct listener **out, struct loop *loop, int fd, const struct listener_events *events,
+                       void *ctx)
 {
     *out = NULL;
     struct listener *l = mem_new(1, sizeof *l);

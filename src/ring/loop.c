@@ -91,7 +91,8 @@ void loop_post(struct loop *loop, struct post *post)
     struct post *head = atomic_load_explicit(&loop->posts, memory_order_relaxed);
     do
         post->next = head;
-    while (!atomic_compare_exchange_weak_explicit(&loop->posts, &head, post, memory_order_acq_rel, memory_order_relaxed));
+    while (
+        !atomic_compare_exchange_weak_explicit(&loop->posts, &head, post, memory_order_acq_rel, memory_order_relaxed));
     if (!head)
         loop_wake(loop);
     atomic_fetch_sub_explicit(&loop->wakers, 1, memory_order_release);
@@ -306,8 +307,7 @@ enum err loop_run(struct loop *loop)
  * another one (its thread has ended then, and with it the kernel ended its operations) the backend is closed first. */
 static void loop_drain(struct loop *loop)
 {
-    LIST_FOREACH(link, &loop->ios)
-    {
+    LIST_FOREACH (link, &loop->ios) {
         struct io *io = container_of(link, struct io, link);
         io->class->cut(io);
     }
@@ -359,9 +359,9 @@ void loop_counters(const struct loop *loop, struct loop_counters *out)
 {
 #define LOOP_COUNTER(name) .name = atomic_load_explicit(&loop->count.name, memory_order_relaxed)
     *out = (struct loop_counters){
-        LOOP_COUNTER(turns),      LOOP_COUNTER(submissions), LOOP_COUNTER(accepts),
-        LOOP_COUNTER(connects),   LOOP_COUNTER(recv_bytes),  LOOP_COUNTER(send_bytes),
-        LOOP_COUNTER(sends),      LOOP_COUNTER(recvs),       LOOP_COUNTER(starved),
+        LOOP_COUNTER(turns),    LOOP_COUNTER(submissions), LOOP_COUNTER(accepts),
+        LOOP_COUNTER(connects), LOOP_COUNTER(recv_bytes),  LOOP_COUNTER(send_bytes),
+        LOOP_COUNTER(sends),    LOOP_COUNTER(recvs),       LOOP_COUNTER(starved),
     };
 #undef LOOP_COUNTER
 }

@@ -16,12 +16,12 @@ struct loop;
 enum loop_backend { LOOP_AUTO, LOOP_IO_URING, LOOP_EPOLL };
 
 struct loop_config {
-    enum loop_backend backend; /* LOOP_AUTO: io_uring, or epoll (logged once by the caller) where it is refused */
-    unsigned recv_buffers;     /* power of two; 0: LIMIT_RECV_BUFFERS */
-    unsigned recv_buffer_bytes;/* 0: LIMIT_RECV_BUFFER_BYTES */
-    unsigned completions;      /* size of the completion queue; 0: 4 x recv_buffers. Tests use tiny ones */
-    bool no_connect;           /* replay: io_uring restrictions exclude IORING_OP_CONNECT; dials fail with ERR_PERMISSION */
-    const struct log *log;     /* borrowed, may be NULL */
+    enum loop_backend backend;  /* LOOP_AUTO: io_uring, or epoll (logged once by the caller) where it is refused */
+    unsigned recv_buffers;      /* power of two; 0: LIMIT_RECV_BUFFERS */
+    unsigned recv_buffer_bytes; /* 0: LIMIT_RECV_BUFFER_BYTES */
+    unsigned completions;       /* size of the completion queue; 0: 4 x recv_buffers. Tests use tiny ones */
+    bool no_connect;       /* replay: io_uring restrictions exclude IORING_OP_CONNECT; dials fail with ERR_PERMISSION */
+    const struct log *log; /* borrowed, may be NULL */
 };
 
 /* Fails with ERR_UNSUPPORTED (that backend is refused by the kernel or the container), ERR_NO_FDS, ERR_NOMEM, ERR_IO. */
@@ -55,7 +55,7 @@ void loop_stop_task(struct loop *loop, struct task *task);
 /* A message from another thread. Embedded in its owner; must stay alive until `run` is called on the loop's thread. A post that is
  * already queued must not be posted again. */
 struct post {
-    struct post *next;   /* the loop's */
+    struct post *next; /* the loop's */
     void (*run)(struct post *post);
 };
 void loop_post(struct loop *loop, struct post *post);

@@ -34,7 +34,8 @@ MUST_USE enum err net_listen(int *fd, const char *host, unsigned port, bool reus
 
 /* Takes a listening descriptor and accepts on it. When descriptors run out (EMFILE, ENFILE) accepting pauses and is tried again as
  * descriptors come back; it is logged once. Fails with ERR_NOMEM, ERR_IO. */
-MUST_USE enum err listener_open(struct listener **out, struct loop *loop, int fd, const struct listener_events *events, void *ctx);
+MUST_USE enum err listener_open(struct listener **out, struct loop *loop, int fd, const struct listener_events *events,
+                                void *ctx);
 
 /* Holds back further accepts (a budget was reached), and goes on. */
 void listener_pause(struct listener *l);
@@ -58,19 +59,20 @@ uint64_t resolver_lookups(const struct resolver *r);
 struct dial;
 
 struct dial_result {
-    enum err error;            /* ERR_OK: fd is connected and the callee's */
+    enum err error; /* ERR_OK: fd is connected and the callee's */
     int fd;
     struct sockaddr_storage address; /* of the peer that answered, or of the last that was tried */
-    uint64_t resolved_ns;      /* monotonic; when the addresses were known (0: never). A literal or a cache hit: equal to the start */
-    uint64_t connected_ns;     /* monotonic (0: never) */
-    bool resolved_fresh;       /* getaddrinfo was asked */
-    char reason[128];          /* for people, when error: "connect to 127.0.0.1:9: connection refused" */
+    uint64_t
+        resolved_ns; /* monotonic; when the addresses were known (0: never). A literal or a cache hit: equal to the start */
+    uint64_t connected_ns; /* monotonic (0: never) */
+    bool resolved_fresh;   /* getaddrinfo was asked */
+    char reason[128];      /* for people, when error: "connect to 127.0.0.1:9: connection refused" */
 };
 
 struct dial_config {
-    const char *host;          /* name or literal address, without brackets; copied */
+    const char *host; /* name or literal address, without brackets; copied */
     unsigned port;
-    uint64_t timeout_ms;       /* all of it; 0: LIMIT_CONNECT_MS */
+    uint64_t timeout_ms; /* all of it; 0: LIMIT_CONNECT_MS */
     /* May this address be connected to? False ends the dial with ERR_LOOP. NULL: any. */
     bool (*allowed)(void *ctx, const struct sockaddr *address);
     void (*done)(void *ctx, const struct dial_result *result); /* once, from the loop; the dial is gone afterwards */
@@ -78,7 +80,8 @@ struct dial_config {
 };
 
 /* Fails with ERR_NOMEM, or ERR_PERMISSION on a loop that may not connect. */
-MUST_USE enum err dial_start(struct dial **out, struct loop *loop, struct resolver *resolver, const struct dial_config *config);
+MUST_USE enum err dial_start(struct dial **out, struct loop *loop, struct resolver *resolver,
+                             const struct dial_config *config);
 
 /* `done` is not called after this. Clears *d (may be NULL). */
 void dial_cancel(struct dial **d);

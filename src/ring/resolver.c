@@ -20,22 +20,22 @@ struct lookup {
     struct post post;
     struct resolver *resolver;
     struct loop *loop;
-    struct list link;     /* in its query's `waiting`, until answered */
+    struct list link; /* in its query's `waiting`, until answered */
     bool answered;
-    bool cancelled;       /* the loop's thread only */
+    bool cancelled; /* the loop's thread only */
     void (*done)(void *ctx, const struct lookup_result *result);
     void *ctx;
     struct lookup_result result;
 };
 
 struct query {
-    struct list link;     /* in `queued` until a thread takes it, then in `asked` */
+    struct list link; /* in `queued` until a thread takes it, then in `asked` */
     struct list waiting;
     char *host;
 };
 
 struct cached {
-    struct list link;     /* oldest first */
+    struct list link; /* oldest first */
     char *host;
     uint64_t hash, until_ns;
     struct lookup_result result;
@@ -187,8 +187,7 @@ static void *resolver_thread(void *arg)
 
 static struct query *query_find(struct list *in, const char *host)
 {
-    LIST_FOREACH(link, in)
-    {
+    LIST_FOREACH (link, in) {
         struct query *q = container_of(link, struct query, link);
         if (strcmp(q->host, host) == 0)
             return q;

@@ -40,15 +40,15 @@ struct stream {
     enum stream_state state;
     bool paused;
     bool eof, eof_told;
-    bool failed;                   /* told */
+    bool failed; /* told */
     bool full;
     bool aborted;
     bool shutdown_wanted, shutdown_done;
     enum err recv_error, send_error;
     struct chain held, queue;
-    struct list held_link;         /* in loop->held: to be delivered */
+    struct list held_link; /* in loop->held: to be delivered */
     struct task linger;
-    uint64_t acked;                /* as of the linger timer's last look */
+    uint64_t acked; /* as of the linger timer's last look */
 };
 
 static void stream_enter(struct stream *s, enum stream_state to)
@@ -142,7 +142,8 @@ static void stream_deliver(struct stream *s)
     while (s->state == STREAM_OPEN && !s->paused && !s->failed && s->held.n) {
         struct span piece = chain_front(&s->held);
         s->events->data(s->ctx, piece);
-        chain_consume(&s->held, &s->loop->blocks, piece.n); /* after it: a closed stream keeps its blocks until it is freed */
+        chain_consume(&s->held, &s->loop->blocks,
+                      piece.n); /* after it: a closed stream keeps its blocks until it is freed */
     }
     if (s->state == STREAM_OPEN && !s->paused && s->held.n == 0 && stream_end_waits(s))
         stream_tell_end(s);

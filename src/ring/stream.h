@@ -12,15 +12,16 @@ struct stream;
 
 /* All run from the loop. Any of them may call stream_close() on the stream itself (then nothing more is called for it). */
 struct stream_events {
-    void (*data)(void *ctx, struct span in);      /* `in` dies on return; never empty */
-    void (*eof)(void *ctx);                       /* the peer sent FIN: no more data; sending still works */
-    void (*drained)(void *ctx);                   /* the queue fell to LIMIT_SEND_LOW after it had reached LIMIT_SEND_HIGH */
-    void (*failed)(void *ctx, enum err why);      /* reset and the like: only stream_close() is valid now */
+    void (*data)(void *ctx, struct span in); /* `in` dies on return; never empty */
+    void (*eof)(void *ctx);                  /* the peer sent FIN: no more data; sending still works */
+    void (*drained)(void *ctx);              /* the queue fell to LIMIT_SEND_LOW after it had reached LIMIT_SEND_HIGH */
+    void (*failed)(void *ctx, enum err why); /* reset and the like: only stream_close() is valid now */
 };
 
 /* Takes the connected descriptor (closed on failure too), sets TCP_NODELAY, starts reading. `events` must outlive the stream.
  * Fails with ERR_NOMEM, ERR_IO. */
-MUST_USE enum err stream_open(struct stream **out, struct loop *loop, int fd, const struct stream_events *events, void *ctx);
+MUST_USE enum err stream_open(struct stream **out, struct loop *loop, int fd, const struct stream_events *events,
+                              void *ctx);
 
 /* Other callbacks from now on (a connection that changes its owner). */
 void stream_set_events(struct stream *s, const struct stream_events *events, void *ctx);

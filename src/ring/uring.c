@@ -35,7 +35,7 @@ struct uring {
     struct list starved;
     struct op wake;
     uint64_t wake_value;
-    pid_t thread;                      /* that may submit; 0: not known yet */
+    pid_t thread; /* that may submit; 0: not known yet */
     bool enabled;
 };
 
@@ -51,7 +51,11 @@ static const unsigned uring_flags[] = {
 static enum err uring_error(int res)
 {
     switch (-res) {
-    case EPERM: case EACCES: case ENOSYS: case EINVAL: case EOPNOTSUPP:
+    case EPERM:
+    case EACCES:
+    case ENOSYS:
+    case EINVAL:
+    case EOPNOTSUPP:
         return ERR_UNSUPPORTED;
     default:
         return err_from_errno(-res);
@@ -102,8 +106,8 @@ static int uring_register(struct io_uring *ring, unsigned what, const void *arg,
 /* From here on the kernel itself refuses what a loop that must not connect has no use for. */
 static int uring_restrict(struct io_uring *ring)
 {
-    static const uint8_t operations[] = {IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SEND, IORING_OP_SENDMSG,
-                                         IORING_OP_READ, IORING_OP_ASYNC_CANCEL};
+    static const uint8_t operations[] = {IORING_OP_ACCEPT,  IORING_OP_RECV, IORING_OP_SEND,
+                                         IORING_OP_SENDMSG, IORING_OP_READ, IORING_OP_ASYNC_CANCEL};
     static const uint8_t registers[] = {IORING_REGISTER_RING_FDS, IORING_UNREGISTER_RING_FDS};
     struct io_uring_restriction rules[ARRAY_LEN(operations) + ARRAY_LEN(registers) + 1] = {0};
     unsigned n = 0;
@@ -141,8 +145,9 @@ static enum err uring_buffers_open(struct uring *u)
     u->memory = uring_map(u->memory_bytes);
     if (!u->buffers || !u->memory)
         return ERR_NOMEM;
-    struct io_uring_buf_reg reg = {
-        .ring_addr = (uintptr_t)u->buffers, .ring_entries = u->buffer_count, .bgid = URING_GROUP};
+    struct io_uring_buf_reg reg = {.ring_addr = (uintptr_t)u->buffers,
+                                   .ring_entries = u->buffer_count,
+                                   .bgid = URING_GROUP};
     int res = io_uring_register_buf_ring(&u->ring, &reg, 0);
     if (res < 0)
         return uring_error(res);
@@ -174,7 +179,8 @@ static enum err uring_refused(struct loop *loop, int res)
     enum err e = uring_error(res);
     if (e != ERR_UNSUPPORTED)
         log_write(loop->log, LOG_ERROR, "ring", "io_uring: %s (%s)", strerror(-res),
-                  e == ERR_NO_FDS ? "the limit is RLIMIT_NOFILE" : "the limit is RLIMIT_MEMLOCK or the control group's memory");
+                  e == ERR_NO_FDS ? "the limit is RLIMIT_NOFILE"
+                                  : "the limit is RLIMIT_MEMLOCK or the control group's memory");
     return e;
 }
 
@@ -319,7 +325,8 @@ static void uring_complete(struct loop *loop, uint64_t user_data, int res, unsig
         return;
     }
     if (res == -EAGAIN)
-        fd_set_blocking(op->io->fd, true); /* it came to us non-blocking: the kernel then gives up where it should wait */
+        fd_set_blocking(op->io->fd,
+                        true); /* it came to us non-blocking: the kernel then gives up where it should wait */
     if (!c.more) {
         op->pending = op->cancelling = false;
         loop->pending--;
@@ -389,7 +396,11 @@ static enum err uring_turn(struct loop *loop, uint64_t until_ns)
     loop->now_ns = clock_mono_ns();
     uring_complete_all(loop);
     switch (res < 0 ? -res : 0) {
-    case 0: case ETIME: case EINTR: case EAGAIN: case EBUSY:
+    case 0:
+    case ETIME:
+    case EINTR:
+    case EAGAIN:
+    case EBUSY:
         return ERR_OK;
     default:
         log_write(loop->log, LOG_ERROR, "ring", "io_uring_enter: %s", strerror(-res));

@@ -4,7 +4,7 @@
 #include <liburing.h>
 
 #define TEXT_OF(x) #x
-#define TEXT(x) TEXT_OF(x)
+#define TEXT(x)    TEXT_OF(x)
 
 const char *loop_library_version(void)
 {

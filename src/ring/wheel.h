@@ -11,7 +11,7 @@ enum {
     WHEEL_TICK_SHIFT = 20, /* a tick is 2^20 ns */
     WHEEL_BITS = 6,
     WHEEL_SLOTS = 1 << WHEEL_BITS,
-    WHEEL_LEVELS = 8,      /* 48 bits of ticks: more than 64 bits of nanoseconds can ask for */
+    WHEEL_LEVELS = 8, /* 48 bits of ticks: more than 64 bits of nanoseconds can ask for */
 };
 
 #define WHEEL_NEVER UINT64_MAX
@@ -20,7 +20,7 @@ struct wheel {
     uint64_t tick;                   /* every slot up to this one has been emptied */
     uint64_t occupied[WHEEL_LEVELS]; /* a bit may be stale: its slot is empty then */
     struct list slots[WHEEL_LEVELS][WHEEL_SLOTS];
-    struct list ready;               /* due at once */
+    struct list ready; /* due at once */
 };
 
 void wheel_init(struct wheel *w, uint64_t now_ns);

@@ -11,11 +11,11 @@
 struct tape_body {
     struct tape *tape;
     sqlite3_stmt *row, *chunks, *times;
-    struct span rest;      /* of the row at hand; borrowed from its statement */
-    int64_t at_ns;         /* of the row at hand */
-    uint64_t left;         /* of the piece that `times` told of */
-    uint64_t unread;       /* what the body row promises and has not been given */
-    bool chunked, shared;  /* more rows may follow; times are in `times` */
+    struct span rest;     /* of the row at hand; borrowed from its statement */
+    int64_t at_ns;        /* of the row at hand */
+    uint64_t left;        /* of the piece that `times` told of */
+    uint64_t unread;      /* what the body row promises and has not been given */
+    bool chunked, shared; /* more rows may follow; times are in `times` */
 };
 
 void tape_body_free(struct tape_body *body)
@@ -60,8 +60,9 @@ void tape_body_close(struct tape_body **body)
 static enum err body_prepare(struct tape *tape, struct tape_body *body)
 {
     static const char chunk_sql[] = "SELECT at_ns, bytes, content FROM chunk WHERE body = ?1 ORDER BY seq";
-    enum err e = tape_prepare(tape, "SELECT b.bytes, b.same_as IS NOT NULL, o.id, o.content FROM body b JOIN body o ON "
-                                    "o.id = coalesce(b.same_as, b.id) WHERE b.id = ?1",
+    enum err e = tape_prepare(tape,
+                              "SELECT b.bytes, b.same_as IS NOT NULL, o.id, o.content FROM body b JOIN body o ON "
+                              "o.id = coalesce(b.same_as, b.id) WHERE b.id = ?1",
                               &body->row);
     if (!e)
         e = tape_prepare(tape, chunk_sql, &body->chunks);

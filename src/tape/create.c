@@ -74,7 +74,8 @@ enum err tape_lock_take(struct tape_lock *lock, const char *path, struct buf *pr
             db_say(problem, path, "another ringtape is recording into this tape", NULL);
             return ERR_EXISTS;
         }
-        if (fstat(lock->fd, &held) == 0 && stat(lock->path, &named) == 0 && held.st_ino == named.st_ino && held.st_dev == named.st_dev)
+        if (fstat(lock->fd, &held) == 0 && stat(lock->path, &named) == 0 && held.st_ino == named.st_ino &&
+            held.st_dev == named.st_dev)
             return ERR_OK;
         (void)close(lock->fd);
         lock->fd = -1;
@@ -109,9 +110,10 @@ static enum err fill(const char *path, unsigned page_bytes, struct buf *problem)
 {
     sqlite3 *db = NULL;
     char pragmas[160];
-    (void)snprintf(pragmas, sizeof pragmas,
-                   "PRAGMA page_size=%u; PRAGMA encoding='UTF-8'; PRAGMA auto_vacuum=0; PRAGMA application_id=%d; PRAGMA user_version=%d",
-                   page_bytes ? page_bytes : (unsigned)PAGE_BYTES, TAPE_APPLICATION_ID, TAPE_VERSION);
+    (void)snprintf(
+        pragmas, sizeof pragmas,
+        "PRAGMA page_size=%u; PRAGMA encoding='UTF-8'; PRAGMA auto_vacuum=0; PRAGMA application_id=%d; PRAGMA user_version=%d",
+        page_bytes ? page_bytes : (unsigned)PAGE_BYTES, TAPE_APPLICATION_ID, TAPE_VERSION);
     enum err e = db_open(&db, path, SQLITE_OPEN_READWRITE);
     if (!e)
         e = db_exec(db, pragmas);
@@ -127,10 +129,11 @@ static enum err fill(const char *path, unsigned page_bytes, struct buf *problem)
     return e;
 }
 
-/* Gives the temporary file the tape's name. */
+/* Gives the temporary file the tape's name. A log that lies about from a tape that is gone would be played into the new one. */
 static enum err rename_into_place(const char *temporary, const char *path, bool replace, struct buf *problem)
 {
-    if (replace) {
+    /* Those of a tape that was removed without them, too. */
+    if (replace || (access(path, F_OK) != 0 && errno == ENOENT)) {
         static const char *const companions[] = {"-wal", "-shm", "-journal"};
         for (size_t i = 0; i < sizeof companions / sizeof companions[0]; i++) {
             char *companion = path_with(path, companions[i]);
@@ -192,13 +195,15 @@ static enum err configure(sqlite3 *db, const char *path, struct buf *problem)
     bool wal = !e && span_eq(db_span(stmt, 0), SPAN("wal"));
     (void)sqlite3_finalize(stmt);
     if (!e && !wal) {
-        db_say(problem, path, "this file system cannot hold a tape while it is recorded (no shared memory for its log)", NULL);
+        db_say(problem, path, "this file system cannot hold a tape while it is recorded (no shared memory for its log)",
+               NULL);
         return ERR_DB;
     }
-    (void)snprintf(pragmas, sizeof pragmas,
-                   "PRAGMA synchronous=NORMAL; PRAGMA secure_delete=0; PRAGMA wal_autocheckpoint=%d; PRAGMA journal_size_limit=%d; "
-                   "PRAGMA cache_size=-4096; PRAGMA foreign_keys=0",
-                   (int)(WAL_BYTES / (page_bytes > 0 ? page_bytes : PAGE_BYTES)), WAL_KEPT_BYTES);
+    (void)snprintf(
+        pragmas, sizeof pragmas,
+        "PRAGMA synchronous=NORMAL; PRAGMA secure_delete=0; PRAGMA wal_autocheckpoint=%d; PRAGMA journal_size_limit=%d; "
+        "PRAGMA cache_size=-4096; PRAGMA foreign_keys=0",
+        (int)(WAL_BYTES / (page_bytes > 0 ? page_bytes : PAGE_BYTES)), WAL_KEPT_BYTES);
     if (!e)
         e = db_exec(db, pragmas);
     if (e)

@@ -8,7 +8,7 @@
 #include "tape/db.h"
 
 struct tape_lock {
-    int fd;      /* -1: not held */
+    int fd; /* -1: not held */
     char *path;
 };
 #define TAPE_LOCK_INIT ((struct tape_lock){-1, NULL})
@@ -23,6 +23,7 @@ enum tape_mode { TAPE_NEW, TAPE_APPEND, TAPE_REPLACE };
 /* A database of our schema at `path`, mode 0600, open for writing, in WAL mode. A new one is made under another name and gets its own
  * when it is whole; what exists is not touched by a failure. page_bytes: 0 is the default. Fails with ERR_EXISTS,
  * ERR_PERMISSION, ERR_NOT_FOUND, ERR_NOT_TAPE, ERR_TAPE_NEWER, ERR_CORRUPT, ERR_DISK_FULL, ERR_DB, ERR_IO, ERR_NOMEM; *problem says why. */
-MUST_USE enum err tape_file_open(sqlite3 **out, const char *path, enum tape_mode mode, unsigned page_bytes, struct buf *problem);
+MUST_USE enum err tape_file_open(sqlite3 **out, const char *path, enum tape_mode mode, unsigned page_bytes,
+                                 struct buf *problem);
 
 #endif

@@ -196,7 +196,8 @@ static enum err db_check_objects(sqlite3 *db, const char *path, struct buf *prob
         db_say(problem, path, "not a tape of ours: it holds triggers, views or other objects that no tape has", NULL);
         e = ERR_NOT_TAPE;
     } else if (!same) {
-        db_say(problem, path, "the tape's tables are not as they should be; `ringtape check` recovers what is sound", NULL);
+        db_say(problem, path, "the tape's tables are not as they should be; `ringtape check` recovers what is sound",
+               NULL);
         e = ERR_CORRUPT;
     }
     return e;
@@ -209,7 +210,8 @@ enum err db_check(sqlite3 *db, const char *path, struct buf *problem)
     if (!e)
         e = db_int(db, "PRAGMA user_version", &version);
     if (e == ERR_NOT_TAPE || (!e && (application != TAPE_APPLICATION_ID || version < 1))) {
-        db_say(problem, path, e ? "not a tape (not an SQLite database)" : "not a tape (an SQLite database of another kind)", NULL);
+        db_say(problem, path,
+               e ? "not a tape (not an SQLite database)" : "not a tape (an SQLite database of another kind)", NULL);
         return ERR_NOT_TAPE;
     }
     if (e == ERR_CORRUPT)
@@ -221,8 +223,9 @@ enum err db_check(sqlite3 *db, const char *path, struct buf *problem)
     if (version > TAPE_VERSION) {
         if (problem) {
             buf_clear(problem);
-            e = buf_printf(problem, "%s: the tape was made by a newer ringtape (tape version %lld; this one reads up to %d)", path,
-                           (long long)version, TAPE_VERSION);
+            e = buf_printf(problem,
+                           "%s: the tape was made by a newer ringtape (tape version %lld; this one reads up to %d)",
+                           path, (long long)version, TAPE_VERSION);
         }
         return e ? e : ERR_TAPE_NEWER;
     }

@@ -23,34 +23,34 @@
 enum argument { NO_ARGUMENT, REGEX, INTEGER };
 
 /* name, operator, argument, what it matches */
-#define FILTER_OPERATORS(X)                                                                                                 \
-    X(OP_ASSET, "a", NO_ARGUMENT, "responses that are assets: CSS, JavaScript, images, fonts, Flash")                       \
-    X(OP_ALL, "all", NO_ARGUMENT, "all flows")                                                                              \
-    X(OP_BODY, "b", REGEX, "body of the request or response, or a message")                                                 \
-    X(OP_BODY_REQUEST, "bq", REGEX, "body of the request")                                                                  \
-    X(OP_BODY_RESPONSE, "bs", REGEX, "body of the response")                                                                \
-    X(OP_CODE, "c", INTEGER, "status code")                                                                                 \
-    X(OP_COMMENT, "comment", REGEX, "nothing: flows of a tape have no comments")                                            \
-    X(OP_DOMAIN, "d", REGEX, "host")                                                                                        \
-    X(OP_DESTINATION, "dst", REGEX, "host:port or address:port of the origin")                                              \
-    X(OP_ERROR, "e", NO_ARGUMENT, "flows that failed")                                                                      \
-    X(OP_HEADER, "h", REGEX, "a header field, as a line")                                                                   \
-    X(OP_HEADER_REQUEST, "hq", REGEX, "a header field of the request")                                                      \
-    X(OP_HEADER_RESPONSE, "hs", REGEX, "a header field of the response")                                                    \
-    X(OP_HTTP, "http", NO_ARGUMENT, "HTTP flows, WebSocket ones too")                                                       \
-    X(OP_ID, "id", INTEGER, "the flow of that number")                                                                      \
-    X(OP_METHOD, "m", REGEX, "method")                                                                                      \
-    X(OP_MARKED, "marked", NO_ARGUMENT, "nothing: flows of a tape are not marked")                                          \
-    X(OP_META, "meta", REGEX, "nothing: flows of a tape have no metadata")                                                  \
-    X(OP_NO_RESPONSE, "q", NO_ARGUMENT, "requests without a response")                                                      \
-    X(OP_RESPONSE, "s", NO_ARGUMENT, "flows with a response")                                                               \
-    X(OP_SOURCE, "src", REGEX, "address:port of the client")                                                                \
-    X(OP_TYPE, "t", REGEX, "Content-Type of the request or response")                                                       \
-    X(OP_TYPE_REQUEST, "tq", REGEX, "Content-Type of the request")                                                          \
-    X(OP_TYPE_RESPONSE, "ts", REGEX, "Content-Type of the response")                                                        \
-    X(OP_TRACK, "track", REGEX, "track")                                                                                    \
-    X(OP_TUNNEL, "tunnel", NO_ARGUMENT, "tunnels")                                                                          \
-    X(OP_URL, "u", REGEX, "URL")                                                                                            \
+#define FILTER_OPERATORS(X)                                                                                            \
+    X(OP_ASSET, "a", NO_ARGUMENT, "responses that are assets: CSS, JavaScript, images, fonts, Flash")                  \
+    X(OP_ALL, "all", NO_ARGUMENT, "all flows")                                                                         \
+    X(OP_BODY, "b", REGEX, "body of the request or response, or a message")                                            \
+    X(OP_BODY_REQUEST, "bq", REGEX, "body of the request")                                                             \
+    X(OP_BODY_RESPONSE, "bs", REGEX, "body of the response")                                                           \
+    X(OP_CODE, "c", INTEGER, "status code")                                                                            \
+    X(OP_COMMENT, "comment", REGEX, "nothing: flows of a tape have no comments")                                       \
+    X(OP_DOMAIN, "d", REGEX, "host")                                                                                   \
+    X(OP_DESTINATION, "dst", REGEX, "host:port or address:port of the origin")                                         \
+    X(OP_ERROR, "e", NO_ARGUMENT, "flows that failed")                                                                 \
+    X(OP_HEADER, "h", REGEX, "a header field, as a line")                                                              \
+    X(OP_HEADER_REQUEST, "hq", REGEX, "a header field of the request")                                                 \
+    X(OP_HEADER_RESPONSE, "hs", REGEX, "a header field of the response")                                               \
+    X(OP_HTTP, "http", NO_ARGUMENT, "HTTP flows, WebSocket ones too")                                                  \
+    X(OP_ID, "id", INTEGER, "the flow of that number")                                                                 \
+    X(OP_METHOD, "m", REGEX, "method")                                                                                 \
+    X(OP_MARKED, "marked", NO_ARGUMENT, "nothing: flows of a tape are not marked")                                     \
+    X(OP_META, "meta", REGEX, "nothing: flows of a tape have no metadata")                                             \
+    X(OP_NO_RESPONSE, "q", NO_ARGUMENT, "requests without a response")                                                 \
+    X(OP_RESPONSE, "s", NO_ARGUMENT, "flows with a response")                                                          \
+    X(OP_SOURCE, "src", REGEX, "address:port of the client")                                                           \
+    X(OP_TYPE, "t", REGEX, "Content-Type of the request or response")                                                  \
+    X(OP_TYPE_REQUEST, "tq", REGEX, "Content-Type of the request")                                                     \
+    X(OP_TYPE_RESPONSE, "ts", REGEX, "Content-Type of the response")                                                   \
+    X(OP_TRACK, "track", REGEX, "track")                                                                               \
+    X(OP_TUNNEL, "tunnel", NO_ARGUMENT, "tunnels")                                                                     \
+    X(OP_URL, "u", REGEX, "URL")                                                                                       \
     X(OP_WEBSOCKET, "websocket", NO_ARGUMENT, "WebSocket flows")
 
 enum op {
@@ -69,9 +69,9 @@ static const struct {
     enum argument argument;
     const char *usage, *what;
 } operators[] = {
-#define USAGE_NO_ARGUMENT ""
-#define USAGE_REGEX " REGEX"
-#define USAGE_INTEGER " N"
+#define USAGE_NO_ARGUMENT                  ""
+#define USAGE_REGEX                        " REGEX"
+#define USAGE_INTEGER                      " N"
 #define OP_ROW(name, word, argument, what) {word, argument, "~" word USAGE_##argument, what},
     FILTER_OPERATORS(OP_ROW)
 #undef OP_ROW
@@ -88,7 +88,7 @@ struct node {
 struct tape_filter {
     struct node *root;
     struct headers fields;
-    struct buf text;
+    struct buf text, copy;
 };
 
 static void node_free(struct node *n)
@@ -112,6 +112,7 @@ void tape_filter_destroy(struct tape_filter **filter)
     node_free(it->root);
     headers_free(&it->fields);
     buf_free(&it->text);
+    buf_free(&it->copy);
     mem_free(it);
 }
 
@@ -415,13 +416,27 @@ struct subject {
     const struct tape_flow *flow;
 };
 
-/* `edges` are REG_NOTBOL and REG_NOTEOL. */
-static enum err search(const struct node *n, struct span s, int edges, bool *yes)
+/* `edges` are REG_NOTBOL and REG_NOTEOL. The length counts, NULs and all; the terminator is for those who come between us and regexec(), as
+ * sanitizers do. */
+static enum err search_buf(const struct node *n, struct buf *b, int edges, bool *yes)
 {
-    regmatch_t range = {.rm_so = 0, .rm_eo = (regoff_t)s.n};
-    int rc = regexec(&n->regex, s.p ? (const char *)s.p : "", 1, &range, REG_STARTEND | edges);
+    const char *text = buf_cstr(b);
+    regmatch_t range = {.rm_so = 0, .rm_eo = (regoff_t)b->n};
+    *yes = false;
+    if (!text)
+        return ERR_NOMEM;
+    int rc = regexec(&n->regex, text, 1, &range, REG_STARTEND | edges);
     *yes = rc == 0;
     return rc == REG_ESPACE ? ERR_NOMEM : ERR_OK;
+}
+
+static enum err search(const struct subject *s, const struct node *n, struct span in, bool *yes)
+{
+    struct buf *copy = &s->filter->copy;
+    *yes = false;
+    buf_clear(copy);
+    enum err e = buf_put(copy, in);
+    return e ? e : search_buf(n, copy, 0, yes);
 }
 
 /* A stream searched window by window; what two windows share finds what lies across. */
@@ -434,7 +449,7 @@ struct window {
 
 static enum err window_search(struct window *w, int edges)
 {
-    enum err e = w->found ? ERR_OK : search(w->node, buf_span(&w->bytes), edges, &w->found);
+    enum err e = w->found ? ERR_OK : search_buf(w->node, &w->bytes, edges, &w->found);
     size_t keep = MIN(w->bytes.n, (size_t)LIMIT_FILTER_OVERLAP_BYTES);
     buf_consume(&w->bytes, w->bytes.n - keep);
     w->edges = REG_NOTBOL;
@@ -452,8 +467,8 @@ static enum err window_add(void *ctx, struct span bytes)
     return e;
 }
 
-static enum err search_content(const struct subject *s, const struct node *n, const struct tape_body_ref *ref, struct span encoding,
-                               enum err *coding, bool *yes)
+static enum err search_content(const struct subject *s, const struct node *n, const struct tape_body_ref *ref,
+                               struct span encoding, enum err *coding, bool *yes)
 {
     struct window w = {.node = n, .bytes = BUF_INIT};
     *yes = false;
@@ -475,7 +490,8 @@ static enum err match_body(const struct subject *s, const struct node *n, enum t
     const struct tape_flow *f = s->flow;
     const struct tape_body_ref *ref = side == TAPE_REQUEST ? &f->request_body : &f->response_body;
     struct headers *h = &s->filter->fields;
-    enum err coding, e = ref->bytes == 0 ? ERR_OK : tape_headers(side == TAPE_REQUEST ? f->request_headers : f->response_headers, h);
+    enum err coding,
+        e = ref->bytes == 0 ? ERR_OK : tape_headers(side == TAPE_REQUEST ? f->request_headers : f->response_headers, h);
     *yes = false;
     if (e || ref->bytes == 0)
         return e;
@@ -497,7 +513,7 @@ static enum err match_messages(const struct subject *s, const struct node *n, bo
     enum err e = tape_messages(s->tape, s->flow->id, &cursor);
     while (!e && !*yes && (e = tape_message_next(cursor, &m)) == ERR_OK)
         if (m.from_client ? client : server)
-            e = search(n, m.payload, 0, yes);
+            e = search(s, n, m.payload, yes);
     tape_message_cursor_close(&cursor);
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
@@ -527,7 +543,7 @@ static enum err search_fields(const struct subject *s, const struct node *n, str
         struct header field = headers_at(h, i);
         if (type) {
             if (span_eq_nocase(field.name, SPAN("Content-Type")))
-                e = search(n, field.value, 0, yes);
+                e = search(s, n, field.value, yes);
             continue;
         }
         e = text->n > 0 ? buf_put_byte(text, '\n') : ERR_OK;
@@ -539,11 +555,12 @@ static enum err search_fields(const struct subject *s, const struct node *n, str
             e = buf_put(text, field.value);
     }
     if (!e && !type && h->n > 0)
-        e = search(n, buf_span(text), 0, yes);
+        e = search_buf(n, text, 0, yes);
     return e;
 }
 
-static enum err match_fields(const struct subject *s, const struct node *n, bool client, bool server, bool type, bool *yes)
+static enum err match_fields(const struct subject *s, const struct node *n, bool client, bool server, bool type,
+                             bool *yes)
 {
     const struct tape_flow *f = s->flow;
     const struct span blocks[] = {f->request_headers, type ? SPAN_EMPTY : f->request_trailers, f->response_headers,
@@ -583,7 +600,7 @@ static enum err match_url(const struct subject *s, const struct node *n, bool *y
         url->n -= secure ? 4 : 3;
     if (!e)
         e = buf_put(url, f->path);
-    return e ? e : search(n, buf_span(url), 0, yes);
+    return e ? e : search_buf(n, url, 0, yes);
 }
 
 static enum err match_connection(const struct subject *s, const struct node *n, int64_t id, bool server, bool *yes)
@@ -596,20 +613,21 @@ static enum err match_connection(const struct subject *s, const struct node *n, 
         buf_clear(text);
         e = put_host_port(text, s->flow->host, s->flow->port);
         if (!e)
-            e = search(n, buf_span(text), 0, yes);
+            e = search_buf(n, text, 0, yes);
     }
     if (e || *yes || id == 0)
         return e;
     e = tape_connection(s->tape, id, &c);
     if (!e)
-        e = search(n, c.peer, 0, yes);
+        e = search(s, n, c.peer, yes);
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
 static bool is_asset(struct span type)
 {
-    static const char *const prefixes[] = {"text/javascript", "application/x-javascript", "application/javascript", "text/css",
-                                           "image/", "font/", "application/font", "application/x-shockwave-flash"};
+    static const char *const prefixes[] = {
+        "text/javascript", "application/x-javascript", "application/javascript",       "text/css", "image/",
+        "font/",           "application/font",         "application/x-shockwave-flash"};
     for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
         struct span prefix = span_str(prefixes[i]);
         if (span_eq_nocase(span_first(type, prefix.n), prefix))
@@ -652,11 +670,11 @@ static enum err match_atom(const struct subject *s, const struct node *n, bool *
     case OP_TYPE_RESPONSE:
         return match_fields(s, n, n->op != OP_TYPE_RESPONSE, n->op != OP_TYPE_REQUEST, true, yes);
     case OP_DOMAIN:
-        return search(n, f->host, 0, yes);
+        return search(s, n, f->host, yes);
     case OP_METHOD:
-        return search(n, f->method, 0, yes);
+        return search(s, n, f->method, yes);
     case OP_TRACK:
-        return f->track.n > 0 ? search(n, f->track, 0, yes) : ERR_OK;
+        return f->track.n > 0 ? search(s, n, f->track, yes) : ERR_OK;
     case OP_URL:
         return match_url(s, n, yes);
     case OP_SOURCE:
@@ -667,8 +685,9 @@ static enum err match_atom(const struct subject *s, const struct node *n, bool *
         break;
     }
     *yes = n->op == OP_ALL || (n->op == OP_CODE && f->status != 0 && f->status == n->number) ||
-           (n->op == OP_ID && f->id == (int64_t)n->number) || (n->op == OP_ERROR && f->error.n > 0) || (n->op == OP_HTTP && !tunnel) ||
-           (n->op == OP_TUNNEL && tunnel) || (n->op == OP_WEBSOCKET && span_eq(f->kind, SPAN("websocket"))) ||
+           (n->op == OP_ID && f->id == (int64_t)n->number) || (n->op == OP_ERROR && f->error.n > 0) ||
+           (n->op == OP_HTTP && !tunnel) || (n->op == OP_TUNNEL && tunnel) ||
+           (n->op == OP_WEBSOCKET && span_eq(f->kind, SPAN("websocket"))) ||
            (n->op == OP_RESPONSE && has_response(f)) || (n->op == OP_NO_RESPONSE && !has_response(f));
     return ERR_OK;
 }

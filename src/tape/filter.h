@@ -11,7 +11,8 @@ MUST_USE enum err tape_filter_parse(struct tape_filter **out, struct span text, 
 
 /* Looks at bodies, connections and messages only where the expression asks for them; what is damaged there matches nothing. `flow` stays
  * valid. Fails with ERR_DB, ERR_NOMEM. */
-MUST_USE enum err tape_filter_match(struct tape_filter *filter, struct tape *tape, const struct tape_flow *flow, bool *yes);
+MUST_USE enum err tape_filter_match(struct tape_filter *filter, struct tape *tape, const struct tape_flow *flow,
+                                    bool *yes);
 
 /* Frees *filter and clears it; *filter may be NULL. */
 void tape_filter_destroy(struct tape_filter **filter);

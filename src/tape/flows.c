@@ -7,22 +7,22 @@
 #include "base/alloc.h"
 #include "base/util.h"
 
-#define FLOW_SELECT                                                                                                                        \
-    "SELECT f.id, f.session, f.track, f.kind, f.started_ns, f.method, f.scheme, f.host, f.port, f.path, f.request_version, "                 \
-    "f.response_version, f.status, f.reason, a.fields, b.fields, c.fields, d.fields, f.informational, f.request_body, p.bytes, "             \
-    "f.request_bytes, f.response_body, q.bytes, f.response_bytes, f.request_wire_bytes, f.response_wire_bytes, f.request_end_ns, "           \
-    "f.sent_ns, f.response_begin_ns, f.response_end_ns, f.complete, f.error, f.client_connection, f.server_connection, "                     \
-    "f.server_reused, f.answered, f.raw FROM flow f LEFT JOIN header_block a ON a.id = f.request_headers "                                   \
-    "LEFT JOIN header_block b ON b.id = f.request_trailers LEFT JOIN header_block c ON c.id = f.response_headers "                           \
-    "LEFT JOIN header_block d ON d.id = f.response_trailers LEFT JOIN body p ON p.id = f.request_body "                                      \
+#define FLOW_SELECT                                                                                                                \
+    "SELECT f.id, f.session, f.track, f.kind, f.started_ns, f.method, f.scheme, f.host, f.port, f.path, f.request_version, "       \
+    "f.response_version, f.status, f.reason, a.fields, b.fields, c.fields, d.fields, f.informational, f.request_body, p.bytes, "   \
+    "f.request_bytes, f.response_body, q.bytes, f.response_bytes, f.request_wire_bytes, f.response_wire_bytes, f.request_end_ns, " \
+    "f.sent_ns, f.response_begin_ns, f.response_end_ns, f.complete, f.error, f.client_connection, f.server_connection, "           \
+    "f.server_reused, f.answered, f.raw FROM flow f LEFT JOIN header_block a ON a.id = f.request_headers "                         \
+    "LEFT JOIN header_block b ON b.id = f.request_trailers LEFT JOIN header_block c ON c.id = f.response_headers "                 \
+    "LEFT JOIN header_block d ON d.id = f.response_trailers LEFT JOIN body p ON p.id = f.request_body "                            \
     "LEFT JOIN body q ON q.id = f.response_body "
 
 struct tape_cursor {
     struct tape *tape;
-    sqlite3_stmt *order;  /* gives ids; NULL: `row` gives rows by itself */
+    sqlite3_stmt *order; /* gives ids; NULL: `row` gives rows by itself */
     sqlite3_stmt *row;
-    struct headers raw;   /* what `raw` of this row says */
-    bool one;             /* a look-up of one flow: kept for the next */
+    struct headers raw; /* what `raw` of this row says */
+    bool one;           /* a look-up of one flow: kept for the next */
 };
 
 void tape_cursor_free(struct tape_cursor *cursor)
@@ -113,8 +113,10 @@ static void flow_read(sqlite3_stmt *s, struct tape_flow *out)
         .response_headers = db_span(s, 16),
         .response_trailers = db_span(s, 17),
         .informational = db_span(s, 18),
-        .request_body = {sqlite3_column_int64(s, 19), (uint64_t)sqlite3_column_int64(s, 20), (uint64_t)sqlite3_column_int64(s, 21)},
-        .response_body = {sqlite3_column_int64(s, 22), (uint64_t)sqlite3_column_int64(s, 23), (uint64_t)sqlite3_column_int64(s, 24)},
+        .request_body = {sqlite3_column_int64(s, 19), (uint64_t)sqlite3_column_int64(s, 20),
+                         (uint64_t)sqlite3_column_int64(s, 21)},
+        .response_body = {sqlite3_column_int64(s, 22), (uint64_t)sqlite3_column_int64(s, 23),
+                          (uint64_t)sqlite3_column_int64(s, 24)},
         .request_wire_bytes = (uint64_t)sqlite3_column_int64(s, 25),
         .response_wire_bytes = (uint64_t)sqlite3_column_int64(s, 26),
         .request_end_ns = db_offset(s, 27),
@@ -137,9 +139,9 @@ static enum err flow_raw(struct tape_cursor *cursor, struct span json, struct ta
         const char *name;
         struct span *to;
     } columns[] = {
-        {"track", &out->track},   {"method", &out->method}, {"scheme", &out->scheme},
-        {"host", &out->host},     {"path", &out->path},     {"request_version", &out->request_version},
-        {"error", &out->error},   {"reason", &out->reason}, {"response_version", &out->response_version},
+        {"track", &out->track}, {"method", &out->method}, {"scheme", &out->scheme},
+        {"host", &out->host},   {"path", &out->path},     {"request_version", &out->request_version},
+        {"error", &out->error}, {"reason", &out->reason}, {"response_version", &out->response_version},
     };
     enum err e = tape_headers(json, &cursor->raw);
     if (e)
@@ -163,11 +165,12 @@ static enum err flow_check(struct tape_cursor *cursor, int64_t port, int64_t sta
 {
     if (port < 0 || port > 65535 || status < 0 || status > 999)
         return tape_corrupt(cursor->tape, "a flow's port or status");
-    if ((int64_t)f->request_body.bytes < 0 || (int64_t)f->request_body.wire_bytes < 0 || (int64_t)f->response_body.bytes < 0 ||
-        (int64_t)f->response_body.wire_bytes < 0 || (int64_t)f->request_wire_bytes < 0 || (int64_t)f->response_wire_bytes < 0 ||
-        (int64_t)f->started_ns < 0)
+    if ((int64_t)f->request_body.bytes < 0 || (int64_t)f->request_body.wire_bytes < 0 ||
+        (int64_t)f->response_body.bytes < 0 || (int64_t)f->response_body.wire_bytes < 0 ||
+        (int64_t)f->request_wire_bytes < 0 || (int64_t)f->response_wire_bytes < 0 || (int64_t)f->started_ns < 0)
         return tape_corrupt(cursor->tape, "a flow's sizes or start");
-    const struct span lines[] = {f->method, f->scheme, f->host, f->path, f->request_version, f->response_version, f->reason};
+    const struct span lines[] = {f->method,          f->scheme,           f->host,  f->path,
+                                 f->request_version, f->response_version, f->reason};
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
         if (!is_one_line(lines[i]))
             return tape_corrupt(cursor->tape, "a flow's start line");

@@ -12,7 +12,7 @@ struct tape {
     struct buf problem;
     sqlite3_stmt *connection, *connection_next, *session_next; /* prepared at first use */
     struct buf chain;
-    struct tape_cursor *one;          /* kept for the next look-up of one flow; NULL: in use, or none yet */
+    struct tape_cursor *one; /* kept for the next look-up of one flow; NULL: in use, or none yet */
     struct tape_body *spares[TAPE_SPARES];
 };
 

@@ -35,7 +35,8 @@ enum err tape_failed(struct tape *tape, int rc)
 enum err tape_corrupt(struct tape *tape, const char *what)
 {
     buf_clear(&tape->problem);
-    if (buf_printf(&tape->problem, "%s: the tape is damaged (%s); `ringtape check` recovers what is sound", tape->path, what))
+    if (buf_printf(&tape->problem, "%s: the tape is damaged (%s); `ringtape check` recovers what is sound", tape->path,
+                   what))
         buf_clear(&tape->problem);
     return tape_terminate(tape, ERR_CORRUPT);
 }
@@ -93,8 +94,10 @@ static enum err tape_connect(struct tape *tape, const char *parameters, bool exc
     const char *text = tape_uri(&uri, tape->path, parameters);
     enum err e = text ? ERR_OK : ERR_NOMEM;
     if (!e)
-        e = db_err(tape->db, sqlite3_open_v2(text, &tape->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX |
-                                                                  SQLITE_OPEN_EXRESCODE, NULL));
+        e = db_err(tape->db,
+                   sqlite3_open_v2(text, &tape->db,
+                                   SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                                   NULL));
     buf_free(&uri);
     if (!e && exclusive) /* before anything is read */
         e = db_exec(tape->db, "PRAGMA locking_mode=EXCLUSIVE");
@@ -224,8 +227,8 @@ enum err tape_count_flows(struct tape *tape, int64_t *out)
 
 /* --- connections ------------------------------------------------------------------------------------------------- */
 
-#define CONNECTION_COLUMNS                                                                                                                \
-    "id, side = 'server', peer, local, host, port, sni, alpn, tls_version, tls_cipher, tls_resumed, chain, opened_ns, dns_ns, "              \
+#define CONNECTION_COLUMNS                                                                                                      \
+    "id, side = 'server', peer, local, host, port, sni, alpn, tls_version, tls_cipher, tls_resumed, chain, opened_ns, dns_ns, " \
     "connected_ns, tls_ns, closed_ns, error"
 
 static enum err connection_read(struct tape *tape, sqlite3_stmt *s, struct tape_connection *out)
@@ -281,7 +284,9 @@ enum err tape_connection(struct tape *tape, int64_t id, struct tape_connection *
 
 enum err tape_connection_next(struct tape *tape, int64_t *after, struct tape_connection *out)
 {
-    enum err e = tape_prepare(tape, "SELECT " CONNECTION_COLUMNS " FROM connection WHERE id > ?1 AND side = 'server' ORDER BY id LIMIT 1",
+    enum err e = tape_prepare(tape,
+                              "SELECT " CONNECTION_COLUMNS
+                              " FROM connection WHERE id > ?1 AND side = 'server' ORDER BY id LIMIT 1",
                               &tape->connection_next);
     if (!e)
         e = connection_get(tape, tape->connection_next, *after, out);
@@ -294,9 +299,11 @@ enum err tape_connection_next(struct tape *tape, int64_t *after, struct tape_con
 
 enum err tape_session_next(struct tape *tape, int64_t *after, struct tape_session *out)
 {
-    enum err e = tape_prepare(tape, "SELECT id, started_ns, ended_ns, command, ringtape_version, "
-                                    "(SELECT count(*) FROM flow WHERE session = s.id) FROM session s WHERE id > ?1 ORDER BY id LIMIT 1",
-                              &tape->session_next);
+    enum err e = tape_prepare(
+        tape,
+        "SELECT id, started_ns, ended_ns, command, ringtape_version, "
+        "(SELECT count(*) FROM flow WHERE session = s.id) FROM session s WHERE id > ?1 ORDER BY id LIMIT 1",
+        &tape->session_next);
     if (e)
         return e;
     sqlite3_stmt *s = tape->session_next;
@@ -331,8 +338,9 @@ enum err tape_messages(struct tape *tape, int64_t flow, struct tape_message_curs
     if (!cursor)
         return ERR_NOMEM;
     cursor->tape = tape;
-    enum err e = tape_prepare(tape, "SELECT id, seq, at_ns, direction = 'request', kind, payload FROM message WHERE flow = ?1 ORDER BY seq",
-                              &cursor->stmt);
+    enum err e = tape_prepare(
+        tape, "SELECT id, seq, at_ns, direction = 'request', kind, payload FROM message WHERE flow = ?1 ORDER BY seq",
+        &cursor->stmt);
     if (e)
         tape_message_cursor_close(&cursor);
     else

@@ -33,32 +33,32 @@ struct tape_body_ref {
 /* One flow. Times are monotonic offsets in ns from started_ns, or -1: did not happen. */
 struct tape_flow {
     int64_t id, session;
-    struct span track, kind;              /* kind: "http", "websocket", "tunnel" */
-    uint64_t started_ns;                  /* wall clock, since 1970 */
+    struct span track, kind;                /* kind: "http", "websocket", "tunnel" */
+    uint64_t started_ns;                    /* wall clock, since 1970 */
     struct span method, scheme, host, path; /* path with its query */
     unsigned port;
     struct span request_version, response_version; /* "HTTP/1.1"; "" no response */
-    unsigned status;                      /* 0: none */
+    unsigned status;                               /* 0: none */
     struct span reason;
-    struct span request_headers, request_trailers;   /* JSON; read with tape_headers(); empty: none */
+    struct span request_headers, request_trailers; /* JSON; read with tape_headers(); empty: none */
     struct span response_headers, response_trailers;
-    struct span informational;            /* JSON: [[status, reason, headers, offset_ns]…]; empty: none */
+    struct span informational; /* JSON: [[status, reason, headers, offset_ns]…]; empty: none */
     struct tape_body_ref request_body, response_body;
     uint64_t request_wire_bytes, response_wire_bytes; /* heads and framing included */
     int64_t request_end_ns, sent_ns, response_begin_ns, response_end_ns;
     bool complete;
-    struct span error;                    /* "word: reason"; empty: none */
+    struct span error;                            /* "word: reason"; empty: none */
     int64_t client_connection, server_connection; /* ids; 0: none */
     bool server_reused;
-    bool answered;                        /* ringtape answered in the origin's place (502, 504, 508): there is a status, no response */
+    bool answered; /* ringtape answered in the origin's place (502, 504, 508): there is a status, no response */
 };
 
 struct tape_cursor;
 
 struct tape_query {
-    int64_t id;         /* one flow; 0: all */
-    int64_t session;    /* 0: all */
-    bool by_start;      /* sorted by start, else by id */
+    int64_t id;      /* one flow; 0: all */
+    int64_t session; /* 0: all */
+    bool by_start;   /* sorted by start, else by id */
 };
 MUST_USE enum err tape_flows(struct tape *tape, const struct tape_query *query, struct tape_cursor **out);
 /* ERR_OK with *out filled, or ERR_NOT_FOUND at the end, ERR_DB, ERR_CORRUPT. */
@@ -85,8 +85,8 @@ struct tape_connection {
     struct span peer, local, host, sni, alpn, tls_version, tls_cipher;
     unsigned port;
     bool tls_resumed;
-    struct span chain;     /* DER certificates, each after its 4-byte big-endian length */
-    uint64_t opened_ns;    /* wall clock */
+    struct span chain;                               /* DER certificates, each after its 4-byte big-endian length */
+    uint64_t opened_ns;                              /* wall clock */
     int64_t dns_ns, connected_ns, tls_ns, closed_ns; /* offsets from opened_ns, -1: did not happen */
     struct span error;
 };
@@ -98,9 +98,9 @@ MUST_USE enum err tape_connection_next(struct tape *tape, int64_t *after, struct
 /* Frames, events and tunnel bytes of one flow, in order. */
 struct tape_message {
     int64_t id, seq;
-    int64_t at_ns;          /* offset from the flow's start */
+    int64_t at_ns; /* offset from the flow's start */
     bool from_client;
-    struct span kind;       /* "bytes", "text", "binary", "ping", "pong", "close", "event" */
+    struct span kind; /* "bytes", "text", "binary", "ping", "pong", "close", "event" */
     struct span payload;
 };
 struct tape_message_cursor;
@@ -110,8 +110,8 @@ void tape_message_cursor_close(struct tape_message_cursor **cursor);
 
 struct tape_session {
     int64_t id;
-    uint64_t started_ns, ended_ns;  /* wall clock; ended 0: still going, or it was cut off */
-    struct span command;            /* JSON array, or empty */
+    uint64_t started_ns, ended_ns; /* wall clock; ended 0: still going, or it was cut off */
+    struct span command;           /* JSON array, or empty */
     struct span ringtape_version;
     int64_t flows;
 };

@@ -21,30 +21,33 @@ enum {
     BUSY_TRIES = 24,                    /* of BUSY_MS each: somebody else is writing into our tape */
 };
 
-#define STATEMENTS(X)                                                                                                                     \
-    X(ST_BEGIN, "BEGIN IMMEDIATE")                                                                                                          \
-    X(ST_COMMIT, "COMMIT")                                                                                                                  \
-    X(ST_FIELDS, "INSERT INTO header_block (id, fields, mime, encoding) VALUES (?1, ?2, ?3, ?4)")                                           \
-    X(ST_CONTENT, "INSERT INTO body (id, bytes, hash, content) VALUES (?1, ?2, ?3, ?4)")                                                    \
-    X(ST_CONTENT_OF, "SELECT content FROM body WHERE id = ?1")                                                                              \
-    X(ST_BODY, "INSERT INTO body (id, bytes) VALUES (?1, 0)")                                                                               \
-    X(ST_BODY_BYTES, "UPDATE body SET bytes = ?2 WHERE id = ?1")                                                                            \
-    X(ST_BODY_END, "UPDATE body SET bytes = ?2, hash = ?3, same_as = ?4 WHERE id = ?1")                                                     \
-    X(ST_CHUNK, "INSERT INTO chunk (body, seq, at_ns, bytes, content) VALUES (?1, ?2, ?3, ?4, ?5)")                                         \
-    X(ST_CHUNKS_DROP, "UPDATE chunk SET content = NULL WHERE body = ?1")                                                                    \
-    X(ST_CHUNKS_DIFFER, "SELECT count(*) FROM chunk a LEFT JOIN chunk b ON b.body = ?2 AND b.seq = a.seq WHERE a.body = ?1 AND "             \
-                        "a.content IS NOT b.content")                                                                                        \
-    X(ST_FLOW, "INSERT OR REPLACE INTO flow (id, session, kind, track, started_ns, method, scheme, host, port, path, request_version, "      \
-               "request_headers, request_trailers, request_body, request_bytes, request_wire_bytes, response_version, status, reason, "      \
-               "response_headers, response_trailers, response_body, response_bytes, response_wire_bytes, informational, request_end_ns, "    \
-               "sent_ns, response_begin_ns, response_end_ns, complete, error, answered, client_connection, server_connection, "              \
-               "server_reused, raw) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, "     \
-               "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)")                                            \
-    X(ST_CONNECTION, "INSERT OR REPLACE INTO connection (id, session, side, peer, local, host, port, sni, alpn, tls_version, tls_cipher, "   \
-                     "tls_resumed, chain, opened_ns, dns_ns, connected_ns, tls_ns, closed_ns, error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "   \
-                     "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)")                                                            \
-    X(ST_MESSAGE, "INSERT INTO message (flow, seq, at_ns, direction, kind, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")                        \
-    X(ST_SESSION, "INSERT INTO session (started_ns, command, ringtape_version, hash_key) VALUES (?1, ?2, ?3, ?4)")                           \
+#define STATEMENTS(X)                                                                                                            \
+    X(ST_BEGIN, "BEGIN IMMEDIATE")                                                                                               \
+    X(ST_COMMIT, "COMMIT")                                                                                                       \
+    X(ST_FIELDS, "INSERT INTO header_block (id, fields, mime, encoding) VALUES (?1, ?2, ?3, ?4)")                                \
+    X(ST_CONTENT, "INSERT INTO body (id, bytes, hash, content) VALUES (?1, ?2, ?3, ?4)")                                         \
+    X(ST_CONTENT_OF, "SELECT content FROM body WHERE id = ?1")                                                                   \
+    X(ST_BODY, "INSERT INTO body (id, bytes) VALUES (?1, 0)")                                                                    \
+    X(ST_BODY_BYTES, "UPDATE body SET bytes = ?2 WHERE id = ?1")                                                                 \
+    X(ST_BODY_END, "UPDATE body SET bytes = ?2, hash = ?3, same_as = ?4 WHERE id = ?1")                                          \
+    X(ST_CHUNK, "INSERT INTO chunk (body, seq, at_ns, bytes, content) VALUES (?1, ?2, ?3, ?4, ?5)")                              \
+    X(ST_CHUNKS_DROP, "UPDATE chunk SET content = NULL WHERE body = ?1")                                                         \
+    X(ST_CHUNKS_DIFFER,                                                                                                          \
+      "SELECT count(*) FROM chunk a LEFT JOIN chunk b ON b.body = ?2 AND b.seq = a.seq WHERE a.body = ?1 AND "                   \
+      "a.content IS NOT b.content")                                                                                              \
+    X(ST_FLOW,                                                                                                                   \
+      "INSERT OR REPLACE INTO flow (id, session, kind, track, started_ns, method, scheme, host, port, path, request_version, "   \
+      "request_headers, request_trailers, request_body, request_bytes, request_wire_bytes, response_version, status, reason, "   \
+      "response_headers, response_trailers, response_body, response_bytes, response_wire_bytes, informational, request_end_ns, " \
+      "sent_ns, response_begin_ns, response_end_ns, complete, error, answered, client_connection, server_connection, "           \
+      "server_reused, raw) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, "  \
+      "?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)")                                         \
+    X(ST_CONNECTION,                                                                                                             \
+      "INSERT OR REPLACE INTO connection (id, session, side, peer, local, host, port, sni, alpn, tls_version, tls_cipher, "      \
+      "tls_resumed, chain, opened_ns, dns_ns, connected_ns, tls_ns, closed_ns, error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, "      \
+      "?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)")                                                               \
+    X(ST_MESSAGE, "INSERT INTO message (flow, seq, at_ns, direction, kind, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")            \
+    X(ST_SESSION, "INSERT INTO session (started_ns, command, ringtape_version, hash_key) VALUES (?1, ?2, ?3, ?4)")               \
     X(ST_SESSION_END, "UPDATE session SET ended_ns = ?2 WHERE id = ?1")
 
 enum statement {
@@ -69,11 +72,11 @@ struct tape_writer {
     int64_t session, flow_base, connection_base, last_body, last_fields;
     struct hash_key key;
     struct dedup bodies, blocks;
-    struct buf scratch, raw;   /* JSON being built; what goes into the column `raw` */
-    struct buf problem;        /* why it failed */
+    struct buf scratch, raw; /* JSON being built; what goes into the column `raw` */
+    struct buf problem;      /* why it failed */
     enum err failed;
-    bool open;                 /* a transaction */
-    bool verify;               /* the hash key may be known to others: equal hashes are not taken as proof */
+    bool open;   /* a transaction */
+    bool verify; /* the hash key may be known to others: equal hashes are not taken as proof */
 };
 
 int64_t tape_writer_flow_base(const struct tape_writer *w)
@@ -355,7 +358,8 @@ enum err tape_writer_body_sync(struct tape_writer *w, struct tape_writer_body *b
 }
 
 /* The row whose content this body's chunks repeat, or 0. */
-static enum err find_same(struct tape_writer *w, const struct tape_writer_body *body, const struct hash128 *hash, int64_t *same)
+static enum err find_same(struct tape_writer *w, const struct tape_writer_body *body, const struct hash128 *hash,
+                          int64_t *same)
 {
     *same = body->bytes <= DEDUP_CHUNKED_BYTES_MAX ? dedup_get(&w->bodies, hash, body->bytes) : 0;
     if (*same == 0 || !w->verify)
@@ -503,7 +507,8 @@ enum err tape_writer_flow(struct tape_writer *w, const struct tape_flow_row *row
 
 enum err tape_writer_connection(struct tape_writer *w, const struct tape_connection *c)
 {
-    const struct span columns[] = {c->peer, c->local, c->host, c->sni, c->alpn, c->tls_version, c->tls_cipher, c->error};
+    const struct span columns[] = {c->peer, c->local,       c->host,       c->sni,
+                                   c->alpn, c->tls_version, c->tls_cipher, c->error};
     static const int at[] = {4, 5, 6, 8, 9, 10, 11, 19};
     struct shown shown[ARRAY_LEN(columns)];
     int64_t chain = 0;
@@ -555,8 +560,10 @@ static enum err load_hashes(struct tape_writer *w)
 {
     sqlite3_stmt *s = NULL;
     int rc = SQLITE_DONE;
-    enum err e = db_prepare(w->db, "SELECT id, bytes, hash FROM body WHERE length(hash) = 16 AND same_as IS NULL AND "
-                                   "(content IS NOT NULL OR bytes > ?1) ORDER BY id DESC LIMIT ?2", &s);
+    enum err e = db_prepare(w->db,
+                            "SELECT id, bytes, hash FROM body WHERE length(hash) = 16 AND same_as IS NULL AND "
+                            "(content IS NOT NULL OR bytes > ?1) ORDER BY id DESC LIMIT ?2",
+                            &s);
     if (!e) {
         (void)sqlite3_bind_int(s, 1, LIMIT_INLINE_BODY_BYTES);
         (void)sqlite3_bind_int(s, 2, LIMIT_DEDUP_ENTRIES);
@@ -699,7 +706,8 @@ static void leave_one_file(struct tape_writer *w)
     sqlite3_stmt *s = NULL;
     (void)sqlite3_busy_timeout(w->db, 1000);
     if (sqlite3_wal_checkpoint_v2(w->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) != SQLITE_OK)
-        log_write(w->log, LOG_WARN, "tape", "%s: another program is reading the tape; its log (-wal) stays until that ends", w->path);
+        log_write(w->log, LOG_WARN, "tape",
+                  "%s: another program is reading the tape; its log (-wal) stays until that ends", w->path);
     else if (db_prepare(w->db, "PRAGMA journal_mode=DELETE", &s) == ERR_OK)
         (void)sqlite3_step(s);
     (void)sqlite3_finalize(s);

@@ -12,15 +12,16 @@ struct tape_writer;
 
 struct tape_writer_options {
     const char *path;
-    bool append, force;          /* as in recorder.h */
-    const char *const *command;  /* NULL-terminated; NULL: none */
+    bool append, force;         /* as in recorder.h */
+    const char *const *command; /* NULL-terminated; NULL: none */
     const char *version;
-    unsigned page_bytes;         /* of a new tape; 0: the default */
+    unsigned page_bytes; /* of a new tape; 0: the default */
     const struct log *log;
 };
 
 /* Makes or opens the tape, locks it and begins a session. Fails as recorder_create() does. */
-MUST_USE enum err tape_writer_open(struct tape_writer **out, const struct tape_writer_options *options, struct buf *problem);
+MUST_USE enum err tape_writer_open(struct tape_writer **out, const struct tape_writer_options *options,
+                                   struct buf *problem);
 /* Commits, ends the session, and leaves one file behind. Clears *w (may be NULL). Gives the first failure of the writer's life, with a
  * sentence: ERR_DISK_FULL, ERR_DB, ERR_IO, ERR_CORRUPT, ERR_NOMEM. */
 MUST_USE enum err tape_writer_close(struct tape_writer **w, struct buf *problem);
@@ -50,11 +51,12 @@ struct tape_writer_body {
     uint64_t bytes;
     int64_t seq;
     struct hash128_state hash;
-    bool dirty;              /* the row does not tell the size yet */
+    bool dirty; /* the row does not tell the size yet */
 };
 MUST_USE enum err tape_writer_body_begin(struct tape_writer *w, struct tape_writer_body *body);
 /* At most LIMIT_CHUNK_BYTES. at_ns: offset from the flow's start. */
-MUST_USE enum err tape_writer_body_chunk(struct tape_writer *w, struct tape_writer_body *body, int64_t at_ns, struct span piece);
+MUST_USE enum err tape_writer_body_chunk(struct tape_writer *w, struct tape_writer_body *body, int64_t at_ns,
+                                         struct span piece);
 /* Before a commit: what is there so far. */
 MUST_USE enum err tape_writer_body_sync(struct tape_writer *w, struct tape_writer_body *body);
 /* It is whole. Gives up its copy when the tape holds the same content already. */

@@ -21,7 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define KEY_FILE "ca-key.pem"
+#define KEY_FILE         "ca-key.pem"
 #define CERTIFICATE_FILE "ca.pem"
 
 enum {
@@ -92,8 +92,8 @@ static enum err make_directories(const struct place *p)
             continue;
         *at = '\0';
         if (mkdir(path, 0700) != 0 && errno != EEXIST)
-            e = say(p, errno == EACCES || errno == EPERM ? ERR_PERMISSION : ERR_IO, "cannot make the directory %s: %s", path,
-                    strerror(errno));
+            e = say(p, errno == EACCES || errno == EPERM ? ERR_PERMISSION : ERR_IO, "cannot make the directory %s: %s",
+                    path, strerror(errno));
         *at = c;
         if (c == '\0')
             break;
@@ -114,7 +114,8 @@ static enum err place_open(struct place *p)
         return say_errno(p, "cannot open", "");
     struct stat st;
     if (fstat(p->fd, &st) == 0 && (st.st_mode & 022) != 0 && !(st.st_mode & S_ISVTX))
-        return say(p, ERR_PERMISSION, "%s can be written to by others, who could replace the CA's key; run: chmod 700 %s", p->dir, p->dir);
+        return say(p, ERR_PERMISSION,
+                   "%s can be written to by others, who could replace the CA's key; run: chmod 700 %s", p->dir, p->dir);
     int rc;
     do
         rc = flock(p->fd, LOCK_EX);
@@ -211,14 +212,17 @@ static enum err load_key(const struct place *p, struct span pem, struct ca *ca)
         e = pem_next(&pem, &label, &der);
     while (e == ERR_OK && span_eq(label, SPAN("EC PARAMETERS")));
     if (e == ERR_OK && span_eq(label, SPAN("ENCRYPTED PRIVATE KEY")))
-        e = say(p, ERR_CONFIG, "%s/" KEY_FILE " is encrypted; store it without a passphrase: openssl pkey -in OLD -out NEW", p->dir);
+        e = say(p, ERR_CONFIG,
+                "%s/" KEY_FILE " is encrypted; store it without a passphrase: openssl pkey -in OLD -out NEW", p->dir);
     else if (e == ERR_OK)
         e = key_from_der(&ca->key, buf_span(&der));
     key_wipe(&der);
     if (e == ERR_NOT_FOUND || e == ERR_PARSE)
         return say(p, ERR_CONFIG, "%s/" KEY_FILE " holds no usable private key in PEM (damaged or cut off?)", p->dir);
     if (e == ERR_UNSUPPORTED)
-        return say(p, ERR_CONFIG, "the key in %s/" KEY_FILE " is of a kind that is not supported; use EC P-256, EC P-384 or RSA 2048 to 4096",
+        return say(p, ERR_CONFIG,
+                   "the key in %s/" KEY_FILE
+                   " is of a kind that is not supported; use EC P-256, EC P-384 or RSA 2048 to 4096",
                    p->dir);
     return e;
 }
@@ -240,19 +244,26 @@ static enum err check(const struct place *p, struct ca *ca)
     uint64_t now_s = clock_wall_ns() / NS_PER_S;
     char when[CLOCK_ISO_LEN];
     if (!f->is_ca || (f->has_key_usage && !(f->key_usage & X509_USAGE_CERT_SIGN)))
-        return say(p, ERR_CONFIG, "the certificate in %s/" CERTIFICATE_FILE " is not that of a CA (basicConstraints CA:TRUE and keyCertSign)",
+        return say(p, ERR_CONFIG,
+                   "the certificate in %s/" CERTIFICATE_FILE
+                   " is not that of a CA (basicConstraints CA:TRUE and keyCertSign)",
                    p->dir);
     if (now_s > f->not_after) {
         clock_iso8601(f->not_after * NS_PER_S, when);
-        return say(p, ERR_CONFIG, "the CA in %s/" CERTIFICATE_FILE " expired on %.10s; make a new one: ringtape ca new", p->dir, when);
+        return say(p, ERR_CONFIG, "the CA in %s/" CERTIFICATE_FILE " expired on %.10s; make a new one: ringtape ca new",
+                   p->dir, when);
     }
     if (now_s < f->not_before) {
         clock_iso8601(f->not_before * NS_PER_S, when);
-        return say(p, ERR_CONFIG, "the CA in %s/" CERTIFICATE_FILE " is not valid before %.10s; is this machine's clock right?", p->dir, when);
+        return say(p, ERR_CONFIG,
+                   "the CA in %s/" CERTIFICATE_FILE " is not valid before %.10s; is this machine's clock right?",
+                   p->dir, when);
     }
     if (!span_eq(key_spki(ca->key), f->spki))
-        return say(p, ERR_CONFIG, "%s/" KEY_FILE " is not the key of the certificate in " CERTIFICATE_FILE
-                   "; put back the matching file, or make a new CA: ringtape ca new", p->dir);
+        return say(p, ERR_CONFIG,
+                   "%s/" KEY_FILE " is not the key of the certificate in " CERTIFICATE_FILE
+                   "; put back the matching file, or make a new CA: ringtape ca new",
+                   p->dir);
     x509_key_id(ca->key, ca->key_id);
     return ERR_OK;
 }
@@ -261,7 +272,8 @@ static enum err load(const struct place *p, struct ca *ca)
 {
     struct buf key = BUF_INIT, certificate = BUF_INIT;
     enum err have_key = place_read(p, KEY_FILE, true, &key);
-    enum err have_certificate = have_key && have_key != ERR_NOT_FOUND ? have_key : place_read(p, CERTIFICATE_FILE, false, &certificate);
+    enum err have_certificate =
+        have_key && have_key != ERR_NOT_FOUND ? have_key : place_read(p, CERTIFICATE_FILE, false, &certificate);
     enum err e = ERR_OK;
     if (have_key && have_key != ERR_NOT_FOUND)
         e = have_key;
@@ -336,7 +348,8 @@ static enum err keep_old(const struct place *p)
 {
     static const char *const names[] = {KEY_FILE, CERTIFICATE_FILE};
     for (size_t i = 0; i < 2; i++) {
-        enum err e = faccessat(p->fd, names[i], F_OK, AT_SYMLINK_NOFOLLOW) == 0 ? place_rename(p, names[i], "", ".old") : ERR_OK;
+        enum err e =
+            faccessat(p->fd, names[i], F_OK, AT_SYMLINK_NOFOLLOW) == 0 ? place_rename(p, names[i], "", ".old") : ERR_OK;
         if (e)
             return e;
     }

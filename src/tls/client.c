@@ -98,7 +98,8 @@ static enum err load_ca_file(WOLFSSL_CTX *ctx, const char *path, struct buf *pro
     while (!e && (e = pem_next(&rest, &label, &der)) != ERR_NOT_FOUND) {
         if (e == ERR_PARSE)
             e = ERR_OK; /* one damaged certificate among many: the others count */
-        else if (!e && wolfSSL_CTX_load_verify_buffer(ctx, der.p + der.head, (long)der.n, WOLFSSL_FILETYPE_ASN1) == WOLFSSL_SUCCESS)
+        else if (!e && wolfSSL_CTX_load_verify_buffer(ctx, der.p + der.head, (long)der.n, WOLFSSL_FILETYPE_ASN1) ==
+                           WOLFSSL_SUCCESS)
             loaded++;
     }
     if (e == ERR_NOT_FOUND)
@@ -118,14 +119,16 @@ static enum err load_trust(struct tls_client_config *c, const struct tls_client_
         return ERR_OK;
     enum err e = o->ca_file ? load_ca_file(c->ctx, o->ca_file, problem) : ERR_OK;
     if (!e && wolfSSL_CTX_load_system_CA_certs(c->ctx) != WOLFSSL_SUCCESS)
-        log_write(o->log, LOG_WARN, "tls", "the system has no CA certificates (package ca-certificates); only %s is trusted",
+        log_write(o->log, LOG_WARN, "tls",
+                  "the system has no CA certificates (package ca-certificates); only %s is trusted",
                   o->ca_file ? o->ca_file : "nothing");
     return e;
 }
 
 static enum err setup(struct tls_client_config *c)
 {
-    static const int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1, WOLFSSL_ECC_SECP521R1};
+    static const int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1,
+                                 WOLFSSL_ECC_SECP521R1};
     int wanted[ARRAY_LEN(groups)];
     memcpy(wanted, groups, sizeof groups); /* the library's parameter is not const */
     if (wolfSSL_CTX_SetMinVersion(c->ctx, WOLFSSL_TLSV1_2) != WOLFSSL_SUCCESS ||
@@ -144,7 +147,8 @@ static enum err setup(struct tls_client_config *c)
     return ERR_OK;
 }
 
-enum err tls_client_config_create(struct tls_client_config **out, const struct tls_client_options *options, struct buf *problem)
+enum err tls_client_config_create(struct tls_client_config **out, const struct tls_client_options *options,
+                                  struct buf *problem)
 {
     *out = NULL;
     buf_clear(problem);

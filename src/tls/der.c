@@ -157,8 +157,12 @@ bool der_read_time(const struct der_value *value, uint64_t *unix_s)
         year += year < 50 ? 2000 : 1900;
     if (part[0] < 1 || part[0] > 12 || part[1] < 1 || part[1] > 31 || part[2] > 23 || part[3] > 59)
         return false;
-    struct tm tm = {.tm_year = (int)year - 1900, .tm_mon = (int)part[0] - 1, .tm_mday = (int)part[1],
-                    .tm_hour = (int)part[2], .tm_min = (int)part[3], .tm_sec = (int)part[4]};
+    struct tm tm = {.tm_year = (int)year - 1900,
+                    .tm_mon = (int)part[0] - 1,
+                    .tm_mday = (int)part[1],
+                    .tm_hour = (int)part[2],
+                    .tm_min = (int)part[3],
+                    .tm_sec = (int)part[4]};
     time_t t = timegm(&tm);
     *unix_s = t < 0 ? 0 : (uint64_t)t;
     return true;

@@ -24,9 +24,9 @@ enum {
 };
 
 struct cursor {
-    struct span in;       /* from the next unread byte on */
-    size_t record;        /* handshake bytes left in the current record */
-    size_t left;          /* bytes left in the innermost vector */
+    struct span in; /* from the next unread byte on */
+    size_t record;  /* handshake bytes left in the current record */
+    size_t left;    /* bytes left in the innermost vector */
 };
 
 static unsigned be16(const uint8_t *p)

@@ -9,9 +9,10 @@ enum { HELLO_ALPN_MAX = 16, HELLO_NAME_MAX = 256 };
 
 struct hello {
     char server_name[HELLO_NAME_MAX]; /* SNI, lower case; "" when absent */
-    struct span alpn;                 /* the protocol name list's content as on the wire (length-prefixed names); points into `scratch` */
-    unsigned legacy_version;          /* 0x0303 */
-    unsigned max_version;             /* of supported_versions, else the legacy one; GREASE skipped */
+    struct span
+        alpn; /* the protocol name list's content as on the wire (length-prefixed names); points into `scratch` */
+    unsigned legacy_version; /* 0x0303 */
+    unsigned max_version;    /* of supported_versions, else the legacy one; GREASE skipped */
     uint8_t scratch[512];
 };
 

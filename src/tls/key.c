@@ -20,7 +20,13 @@
 
 enum key_kind { KEY_P256, KEY_P384, KEY_RSA };
 
-enum { RSA_BYTES_MIN = 2048 / 8, RSA_BYTES_MAX = 4096 / 8, SPKI_BYTES_MAX = 1024, SIGNATURE_BYTES_MAX = 512, KEY_DER_BYTES_MAX = 65536 };
+enum {
+    RSA_BYTES_MIN = 2048 / 8,
+    RSA_BYTES_MAX = 4096 / 8,
+    SPKI_BYTES_MAX = 1024,
+    SIGNATURE_BYTES_MAX = 512,
+    KEY_DER_BYTES_MAX = 65536
+};
 
 struct key {
     pthread_mutex_t lock;
@@ -193,7 +199,8 @@ static int sign_ecc(struct key *key, struct span message, uint8_t *out, word32 *
 {
     uint8_t digest[WC_SHA384_DIGEST_SIZE];
     bool wide = key->kind == KEY_P384;
-    int code = wide ? wc_Sha384Hash(message.p, (word32)message.n, digest) : wc_Sha256Hash(message.p, (word32)message.n, digest);
+    int code = wide ? wc_Sha384Hash(message.p, (word32)message.n, digest)
+                    : wc_Sha256Hash(message.p, (word32)message.n, digest);
     word32 digest_n = wide ? WC_SHA384_DIGEST_SIZE : WC_SHA256_DIGEST_SIZE;
     return code ? code : wc_ecc_sign_hash(digest, digest_n, out, out_n, &key->rng, &key->ecc);
 }
@@ -207,8 +214,8 @@ enum err key_sign(struct key *key, struct span message, struct buf *out)
         return e;
     pthread_mutex_lock(&key->lock);
     int code = key->kind == KEY_RSA
-                   ? wc_SignatureGenerate(WC_HASH_TYPE_SHA256, WC_SIGNATURE_TYPE_RSA_W_ENC, message.p, (word32)message.n, p, &n,
-                                          &key->rsa, sizeof key->rsa, &key->rng)
+                   ? wc_SignatureGenerate(WC_HASH_TYPE_SHA256, WC_SIGNATURE_TYPE_RSA_W_ENC, message.p,
+                                          (word32)message.n, p, &n, &key->rsa, sizeof key->rsa, &key->rng)
                    : sign_ecc(key, message, p, &n);
     pthread_mutex_unlock(&key->lock);
     if (code == 0)

@@ -34,7 +34,8 @@ static char *put_hex(char *at, const unsigned char *bytes, size_t n)
     return at;
 }
 
-void keylog_tls12(int fd, const unsigned char random[KEYLOG_RANDOM_BYTES], const unsigned char secret[KEYLOG_SECRET_BYTES])
+void keylog_tls12(int fd, const unsigned char random[KEYLOG_RANDOM_BYTES],
+                  const unsigned char secret[KEYLOG_SECRET_BYTES])
 {
     static const char label[] = "CLIENT_RANDOM ";
     char line[sizeof label + 2 * KEYLOG_RANDOM_BYTES + 1 + 2 * KEYLOG_SECRET_BYTES];

@@ -13,7 +13,8 @@ void keylog_line(int fd, const char *line);
 enum { KEYLOG_RANDOM_BYTES = 32, KEYLOG_SECRET_BYTES = 48 };
 
 /* The one line of a TLS 1.2 connection. */
-void keylog_tls12(int fd, const unsigned char random[KEYLOG_RANDOM_BYTES], const unsigned char secret[KEYLOG_SECRET_BYTES]);
+void keylog_tls12(int fd, const unsigned char random[KEYLOG_RANDOM_BYTES],
+                  const unsigned char secret[KEYLOG_SECRET_BYTES]);
 
 void keylog_close(int *fd);
 

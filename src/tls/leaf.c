@@ -26,8 +26,9 @@ enum {
 };
 
 /* ECDSA only, as our key is; AES-128 first, which costs least. */
-static const char server_ciphers[] = "TLS13-AES128-GCM-SHA256:TLS13-AES256-GCM-SHA384:TLS13-CHACHA20-POLY1305-SHA256:"
-                                     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305";
+static const char server_ciphers[] =
+    "TLS13-AES128-GCM-SHA256:TLS13-AES256-GCM-SHA384:TLS13-CHACHA20-POLY1305-SHA256:"
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305";
 
 struct leaf {
     struct list lru;
@@ -44,8 +45,8 @@ struct leaf {
 struct leaf_cache {
     const struct ca *ca;
     const struct log *log;
-    struct key *key;         /* of all leaves */
-    struct buf key_der;      /* PKCS#8 */
+    struct key *key;    /* of all leaves */
+    struct buf key_der; /* PKCS#8 */
     unsigned leaves_max;
     struct hash_key hash_key;
     pthread_mutex_t lock;
@@ -150,7 +151,8 @@ void leaf_cache_on_context(struct leaf_cache *cache, void (*setup)(WOLFSSL_CTX *
 static bool known_name(const struct x509_name *names, size_t n, const struct x509_name *name)
 {
     for (size_t i = 0; i < n; i++)
-        if (names[i].address_n == name->address_n && names[i].text_n == name->text_n && memcmp(names[i].text, name->text, name->text_n) == 0)
+        if (names[i].address_n == name->address_n && names[i].text_n == name->text_n &&
+            memcmp(names[i].text, name->text, name->text_n) == 0)
             return true;
     return false;
 }
@@ -213,7 +215,8 @@ static enum err context_create(const struct leaf_cache *c, struct span der, WOLF
     return ERR_OK;
 }
 
-static enum err leaf_create(struct leaf_cache *c, const struct wanted *w, uint64_t hash, uint64_t now_s, struct leaf **out)
+static enum err leaf_create(struct leaf_cache *c, const struct wanted *w, uint64_t hash, uint64_t now_s,
+                            struct leaf **out)
 {
     struct leaf *leaf = *out = mem_new(1, sizeof *leaf);
     if (!leaf)
@@ -278,7 +281,8 @@ enum err leaf_get(struct leaf_cache *cache, struct span host, struct span more_n
     enum err e = find_or_create(cache, &w, hash, out);
     pthread_mutex_unlock(&cache->lock);
     if (e == ERR_TLS)
-        log_write(cache->log, LOG_ERROR, "tls", "no certificate could be made for %.*s", (int)MIN(host.n, 256), (const char *)host.p);
+        log_write(cache->log, LOG_ERROR, "tls", "no certificate could be made for %.*s", (int)MIN(host.n, 256),
+                  (const char *)host.p);
     return e;
 }
 

@@ -12,7 +12,8 @@ struct leaf_cache;
 struct leaf; /* a certificate with the TLS server context that presents it; reference-counted */
 
 /* `ca` is borrowed and must outlive the cache. Fails with ERR_NOMEM, ERR_TLS. */
-MUST_USE enum err leaf_cache_create(struct leaf_cache **out, const struct ca *ca, unsigned leaves_max, const struct log *log);
+MUST_USE enum err leaf_cache_create(struct leaf_cache **out, const struct ca *ca, unsigned leaves_max,
+                                    const struct log *log);
 void leaf_cache_destroy(struct leaf_cache **cache);
 
 /* Names are DNS names (A-labels; a leading "*." is allowed) or IP literals. host comes first (it becomes the CN); more names
@@ -25,6 +26,7 @@ void leaf_unref(struct leaf **leaf);
 struct span leaf_der(const struct leaf *leaf);
 
 /* The one shape, for tests: certificate DER signed by the CA. `now_s`: Unix seconds. Appends to out. */
-MUST_USE enum err leaf_mint(struct leaf_cache *cache, struct span host, struct span more_names, uint64_t now_s, struct buf *out);
+MUST_USE enum err leaf_mint(struct leaf_cache *cache, struct span host, struct span more_names, uint64_t now_s,
+                            struct buf *out);
 
 #endif

@@ -18,7 +18,7 @@ enum {
     TICKET_KEY_BYTES = 32,
     TICKET_IV_BYTES = 12,
     TICKET_TAG_BYTES = 16,
-    TICKET_KEY_LIFE_S = 3600,     /* seals for this long, opens for as long again */
+    TICKET_KEY_LIFE_S = 3600, /* seals for this long, opens for as long again */
     TICKET_LIFETIME_HINT_S = 3600,
 };
 
@@ -98,15 +98,18 @@ static bool ticket_crypt(const struct ticket_key *key, const struct leaf *leaf, 
         return false;
     int code = wc_AesGcmSetKey(&aes, key->secret, TICKET_KEY_BYTES);
     if (code == 0 && enc)
-        code = wc_AesGcmEncrypt(&aes, seal.text, seal.text, seal.n, seal.iv, TICKET_IV_BYTES, seal.tag, TICKET_TAG_BYTES, bound, sizeof bound);
+        code = wc_AesGcmEncrypt(&aes, seal.text, seal.text, seal.n, seal.iv, TICKET_IV_BYTES, seal.tag,
+                                TICKET_TAG_BYTES, bound, sizeof bound);
     else if (code == 0)
-        code = wc_AesGcmDecrypt(&aes, seal.text, seal.text, seal.n, seal.iv, TICKET_IV_BYTES, seal.tag, TICKET_TAG_BYTES, bound, sizeof bound);
+        code = wc_AesGcmDecrypt(&aes, seal.text, seal.text, seal.n, seal.iv, TICKET_IV_BYTES, seal.tag,
+                                TICKET_TAG_BYTES, bound, sizeof bound);
     wc_AesFree(&aes);
     return code == 0;
 }
 
 static int on_ticket(WOLFSSL *ssl, unsigned char name[WOLFSSL_TICKET_NAME_SZ], unsigned char iv[WOLFSSL_TICKET_IV_SZ],
-                     unsigned char mac[WOLFSSL_TICKET_MAC_SZ], int enc, unsigned char *ticket, int in_n, int *out_n, void *unused)
+                     unsigned char mac[WOLFSSL_TICKET_MAC_SZ], int enc, unsigned char *ticket, int in_n, int *out_n,
+                     void *unused)
 {
     (void)unused;
     struct tls *t = tls_of(ssl);
@@ -129,7 +132,8 @@ static int on_ticket(WOLFSSL *ssl, unsigned char name[WOLFSSL_TICKET_NAME_SZ], u
     return result;
 }
 
-static int on_alpn(WOLFSSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in, unsigned in_n, void *unused)
+static int on_alpn(WOLFSSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in,
+                   unsigned in_n, void *unused)
 {
     (void)unused;
     struct tls *t = tls_of(ssl);

@@ -131,7 +131,8 @@ static enum err put_safe(struct buf *out, const struct ca *ca, struct span extra
 }
 
 /* HMAC-SHA256 of the safe, its key derived from the password as RFC 7292 appendix B says (big-endian UTF-16, with a terminator). */
-static enum err make_mac(struct span safe, const char *password, const uint8_t salt[SALT_BYTES], uint8_t mac[KEY_DIGEST_BYTES])
+static enum err make_mac(struct span safe, const char *password, const uint8_t salt[SALT_BYTES],
+                         uint8_t mac[KEY_DIGEST_BYTES])
 {
     uint8_t wide[2 * (PASSWORD_MAX + 1)] = {0}, key[KEY_DIGEST_BYTES];
     size_t n = strlen(password);
@@ -139,7 +140,8 @@ static enum err make_mac(struct span safe, const char *password, const uint8_t s
         return ERR_LIMIT;
     for (size_t i = 0; i < n; i++)
         wide[2 * i + 1] = (uint8_t)password[i];
-    int code = wc_PKCS12_PBKDF(key, wide, (int)(2 * (n + 1)), salt, SALT_BYTES, MAC_ITERATIONS, sizeof key, WC_SHA256, MAC_KEY_ID);
+    int code = wc_PKCS12_PBKDF(key, wide, (int)(2 * (n + 1)), salt, SALT_BYTES, MAC_ITERATIONS, sizeof key, WC_SHA256,
+                               MAC_KEY_ID);
     Hmac hmac;
     if (code == 0)
         code = wc_HmacInit(&hmac, NULL, INVALID_DEVID);

@@ -29,41 +29,41 @@ static const unsigned tls_next[] = {
 };
 
 /* RFC 8446 §6 and RFC 5246 §7.2. */
-#define ALERT_TABLE(X)                                                                                      \
-    X(0, "close_notify")                                                                                    \
-    X(10, "unexpected_message")                                                                             \
-    X(20, "bad_record_mac")                                                                                 \
-    X(22, "record_overflow")                                                                                \
-    X(40, "handshake_failure")                                                                              \
-    X(42, "bad_certificate")                                                                                \
-    X(43, "unsupported_certificate")                                                                        \
-    X(44, "certificate_revoked")                                                                            \
-    X(45, "certificate_expired")                                                                            \
-    X(46, "certificate_unknown")                                                                            \
-    X(47, "illegal_parameter")                                                                              \
-    X(48, "unknown_ca")                                                                                     \
-    X(49, "access_denied")                                                                                  \
-    X(50, "decode_error")                                                                                   \
-    X(51, "decrypt_error")                                                                                  \
-    X(70, "protocol_version")                                                                               \
-    X(71, "insufficient_security")                                                                          \
-    X(80, "internal_error")                                                                                 \
-    X(86, "inappropriate_fallback")                                                                         \
-    X(90, "user_canceled")                                                                                  \
-    X(100, "no_renegotiation")                                                                              \
-    X(109, "missing_extension")                                                                             \
-    X(110, "unsupported_extension")                                                                         \
-    X(112, "unrecognized_name")                                                                             \
-    X(113, "bad_certificate_status_response")                                                               \
-    X(115, "unknown_psk_identity")                                                                          \
-    X(116, "certificate_required")                                                                          \
+#define ALERT_TABLE(X)                                                                                                 \
+    X(0, "close_notify")                                                                                               \
+    X(10, "unexpected_message")                                                                                        \
+    X(20, "bad_record_mac")                                                                                            \
+    X(22, "record_overflow")                                                                                           \
+    X(40, "handshake_failure")                                                                                         \
+    X(42, "bad_certificate")                                                                                           \
+    X(43, "unsupported_certificate")                                                                                   \
+    X(44, "certificate_revoked")                                                                                       \
+    X(45, "certificate_expired")                                                                                       \
+    X(46, "certificate_unknown")                                                                                       \
+    X(47, "illegal_parameter")                                                                                         \
+    X(48, "unknown_ca")                                                                                                \
+    X(49, "access_denied")                                                                                             \
+    X(50, "decode_error")                                                                                              \
+    X(51, "decrypt_error")                                                                                             \
+    X(70, "protocol_version")                                                                                          \
+    X(71, "insufficient_security")                                                                                     \
+    X(80, "internal_error")                                                                                            \
+    X(86, "inappropriate_fallback")                                                                                    \
+    X(90, "user_canceled")                                                                                             \
+    X(100, "no_renegotiation")                                                                                         \
+    X(109, "missing_extension")                                                                                        \
+    X(110, "unsupported_extension")                                                                                    \
+    X(112, "unrecognized_name")                                                                                        \
+    X(113, "bad_certificate_status_response")                                                                          \
+    X(115, "unknown_psk_identity")                                                                                     \
+    X(116, "certificate_required")                                                                                     \
     X(120, "no_application_protocol")
 
 static const char *alert_name(int number)
 {
     switch (number) {
-#define ALERT_CASE(n, name)                                                                                 \
-    case n:                                                                                                 \
+#define ALERT_CASE(n, name)                                                                                            \
+    case n:                                                                                                            \
         return name;
         ALERT_TABLE(ALERT_CASE)
 #undef ALERT_CASE
@@ -159,7 +159,8 @@ static void log_keys(struct tls *t)
     if (keylog_of(t) < 0)
         return;
     if (wolfSSL_version(t->ssl) == TLS1_2_VERSION &&
-        wolfSSL_get_keys(t->ssl, &secret, &secret_n, &server_random, &server_n, &client_random, &client_n) == WOLFSSL_SUCCESS &&
+        wolfSSL_get_keys(t->ssl, &secret, &secret_n, &server_random, &server_n, &client_random, &client_n) ==
+            WOLFSSL_SUCCESS &&
         secret_n == KEYLOG_SECRET_BYTES && client_n == KEYLOG_RANDOM_BYTES)
         keylog_tls12(keylog_of(t), client_random, secret);
     wolfSSL_FreeArrays(t->ssl);
@@ -208,7 +209,8 @@ static enum err offer_alpn(struct tls *t, struct span alpn)
         e = ERR_NOMEM;
     if (text) {
         /* The list is not changed by the library, though its type says so. */
-        int code = wolfSSL_UseALPN(t->ssl, (char *)(uintptr_t)text, (unsigned)list.n, WOLFSSL_ALPN_CONTINUE_ON_MISMATCH);
+        int code =
+            wolfSSL_UseALPN(t->ssl, (char *)(uintptr_t)text, (unsigned)list.n, WOLFSSL_ALPN_CONTINUE_ON_MISMATCH);
         if (code != WOLFSSL_SUCCESS)
             e = code == MEMORY_E ? ERR_NOMEM : ERR_TLS;
     }
@@ -260,8 +262,8 @@ static enum err client_setup(struct tls *t, struct span host, unsigned port, str
     return e;
 }
 
-enum err tls_connect(struct tls **out, struct tls_client_config *config, struct span host, unsigned port, struct span alpn,
-                     const struct tls_events *events, void *ctx)
+enum err tls_connect(struct tls **out, struct tls_client_config *config, struct span host, unsigned port,
+                     struct span alpn, const struct tls_events *events, void *ctx)
 {
     struct tls *t;
     enum err e = tls_new(&t, events, ctx);

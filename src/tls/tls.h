@@ -14,29 +14,30 @@ struct tls_server_config;
 struct tls_client_config;
 
 struct tls_client_options {
-    bool insecure;                /* do not verify the origin's certificate */
-    const char *ca_file;          /* PEM trusted besides the system's store; NULL: none */
-    const char *key_log_file;     /* NULL: none */
-    unsigned sessions_max;        /* kept for resumption; 0: none */
+    bool insecure;            /* do not verify the origin's certificate */
+    const char *ca_file;      /* PEM trusted besides the system's store; NULL: none */
+    const char *key_log_file; /* NULL: none */
+    unsigned sessions_max;    /* kept for resumption; 0: none */
     const struct log *log;
 };
 
 /* Loads the system's store (7-23 ms): once a process. *problem gets one sentence on failure. Fails with ERR_CONFIG (ca_file unusable), ERR_NOMEM, ERR_TLS. */
-MUST_USE enum err tls_client_config_create(struct tls_client_config **out, const struct tls_client_options *options, struct buf *problem);
+MUST_USE enum err tls_client_config_create(struct tls_client_config **out, const struct tls_client_options *options,
+                                           struct buf *problem);
 void tls_client_config_destroy(struct tls_client_config **config);
 
 /* Server side: leaves come from the cache (borrowed); tickets are shared by all leaves and bound to the host. */
-MUST_USE enum err tls_server_config_create(struct tls_server_config **out, struct leaf_cache *leaves, const char *key_log_file,
-                                           const struct log *log);
+MUST_USE enum err tls_server_config_create(struct tls_server_config **out, struct leaf_cache *leaves,
+                                           const char *key_log_file, const struct log *log);
 void tls_server_config_destroy(struct tls_server_config **config);
 
 struct tls;
 
 struct tls_events {
-    enum err (*send)(void *ctx, struct span cipher);   /* must take all (copies) */
-    enum err (*established)(void *ctx);                /* once; tls_info() is complete */
-    enum err (*data)(void *ctx, struct span plain);    /* never empty */
-    enum err (*closed)(void *ctx);                     /* the peer's close_notify: no more data */
+    enum err (*send)(void *ctx, struct span cipher); /* must take all (copies) */
+    enum err (*established)(void *ctx);              /* once; tls_info() is complete */
+    enum err (*data)(void *ctx, struct span plain);  /* never empty */
+    enum err (*closed)(void *ctx);                   /* the peer's close_notify: no more data */
 };
 
 /* Server end: presents `leaf` (a reference is taken). alpn: the one protocol to choose when the client offers it ("http/1.1"); empty:
@@ -46,8 +47,8 @@ MUST_USE enum err tls_accept(struct tls **out, struct tls_server_config *config,
 
 /* Client end: SNI unless host is an address; alpn is a name list as on the wire (length-prefixed), may be empty. The first flight is sent by
  * tls_start(). A session cached for the same (host, port, verify policy, ALPN) is resumed. Fails with ERR_NOMEM, ERR_TLS. */
-MUST_USE enum err tls_connect(struct tls **out, struct tls_client_config *config, struct span host, unsigned port, struct span alpn,
-                              const struct tls_events *events, void *ctx);
+MUST_USE enum err tls_connect(struct tls **out, struct tls_client_config *config, struct span host, unsigned port,
+                              struct span alpn, const struct tls_events *events, void *ctx);
 
 /* Client: sends the ClientHello. Not called inside tls_connect() so that `*out` is known to the callbacks. */
 MUST_USE enum err tls_start(struct tls *tls);
@@ -68,11 +69,11 @@ void tls_destroy(struct tls **tls);
 bool tls_is_established(const struct tls *tls);
 
 struct tls_info {
-    const char *version;      /* "TLSv1.3"; "" before the handshake ended */
-    const char *cipher;       /* "TLS_AES_128_GCM_SHA256" */
-    char alpn[32];            /* "" : none */
+    const char *version; /* "TLSv1.3"; "" before the handshake ended */
+    const char *cipher;  /* "TLS_AES_128_GCM_SHA256" */
+    char alpn[32];       /* "" : none */
     bool resumed;
-    int alert;                /* the fatal alert's number (RFC 8446 §6) that was received, or -1 */
+    int alert; /* the fatal alert's number (RFC 8446 §6) that was received, or -1 */
 };
 void tls_get_info(const struct tls *tls, struct tls_info *out);
 

@@ -21,12 +21,12 @@ struct tls {
     enum tls_state state;
     bool server;
     bool close_sent;
-    bool alpn_chosen;       /* server */
-    bool verified;          /* client: the certificate was looked at and accepted (or verification is off) */
-    bool chain_seen;        /* client: `chain` is what this handshake showed */
-    struct span in;         /* what is being fed; consumed by the receive callback */
+    bool alpn_chosen;        /* server */
+    bool verified;           /* client: the certificate was looked at and accepted (or verification is off) */
+    bool chain_seen;         /* client: `chain` is what this handshake showed */
+    struct span in;          /* what is being fed; consumed by the receive callback */
     enum err callback_error; /* of events->send: carried through the library */
-    int alert;              /* fatal, received; or -1 */
+    int alert;               /* fatal, received; or -1 */
     struct tls_server_config *server_config;
     struct leaf *leaf;
     struct tls_client_config *client_config;

@@ -64,8 +64,10 @@ static void note_unknown_issuer(struct tls *t, const struct x509 *fields)
     if (e || text.n == 0)
         tls_note(t, "the certificate's issuer is not trusted");
     else
-        tls_note(t, "the certificate's issuer \"%.*s\" is not trusted (unknown, or an intermediate certificate was not sent)",
-                 (int)text.n, (const char *)buf_span(&text).p);
+        tls_note(
+            t,
+            "the certificate's issuer \"%.*s\" is not trusted (unknown, or an intermediate certificate was not sent)",
+            (int)text.n, (const char *)buf_span(&text).p);
     buf_free(&text);
 }
 
@@ -87,7 +89,8 @@ static void note_refusal(struct tls *t, const WOLFSSL_X509_STORE_CTX *store)
     bool known = at >= 0 && at < store->totalCerts &&
                  x509_parse(span_of(store->certs[at].buffer, store->certs[at].length), &fields) == ERR_OK;
     if (!known) {
-        tls_note(t, "the certificate cannot be read (%s)", wolfSSL_ERR_reason_error_string((unsigned long)-(long)store->error));
+        tls_note(t, "the certificate cannot be read (%s)",
+                 wolfSSL_ERR_reason_error_string((unsigned long)-(long)store->error));
         return;
     }
     switch (store->error) {
@@ -102,7 +105,8 @@ static void note_refusal(struct tls *t, const WOLFSSL_X509_STORE_CTX *store)
     case ASN_SELF_SIGNED_E:
     case ASN_NO_SIGNER_E:
         if (span_eq(fields.issuer, fields.subject))
-            tls_note(t, at == 0 ? "the certificate is self-signed" : "the chain ends in a self-signed certificate that is not trusted");
+            tls_note(t, at == 0 ? "the certificate is self-signed"
+                                : "the chain ends in a self-signed certificate that is not trusted");
         else
             note_unknown_issuer(t, &fields);
         break;

@@ -12,15 +12,15 @@
 enum { NAME_DNS = DER_CONTEXT | 2, NAME_ADDRESS = DER_CONTEXT | 7, EXTENSIONS_MAX = 100 };
 
 /* Content of the OIDs that we write or look for: name, bytes. */
-#define OID_TABLE(X)                                                                                        \
-    X(oid_common_name, 0x55, 4, 3)                                                                          \
-    X(oid_organization, 0x55, 4, 10)                                                                        \
-    X(oid_subject_key_id, 0x55, 0x1d, 14)                                                                   \
-    X(oid_key_usage, 0x55, 0x1d, 15)                                                                        \
-    X(oid_alt_name, 0x55, 0x1d, 17)                                                                         \
-    X(oid_basic_constraints, 0x55, 0x1d, 19)                                                                \
-    X(oid_authority_key_id, 0x55, 0x1d, 35)                                                                 \
-    X(oid_ext_key_usage, 0x55, 0x1d, 37)                                                                    \
+#define OID_TABLE(X)                                                                                                   \
+    X(oid_common_name, 0x55, 4, 3)                                                                                     \
+    X(oid_organization, 0x55, 4, 10)                                                                                   \
+    X(oid_subject_key_id, 0x55, 0x1d, 14)                                                                              \
+    X(oid_key_usage, 0x55, 0x1d, 15)                                                                                   \
+    X(oid_alt_name, 0x55, 0x1d, 17)                                                                                    \
+    X(oid_basic_constraints, 0x55, 0x1d, 19)                                                                           \
+    X(oid_authority_key_id, 0x55, 0x1d, 35)                                                                            \
+    X(oid_ext_key_usage, 0x55, 0x1d, 37)                                                                               \
     X(oid_server_auth, 0x2b, 6, 1, 5, 5, 7, 3, 1)
 
 #define OID_DEFINE(name, ...) static const uint8_t name[] = {__VA_ARGS__};
@@ -111,7 +111,7 @@ enum err x509_parse(struct span der, struct x509 *out)
     if (!der_take_tag(&in, DER_SEQUENCE, &v) || in.n > 0 || !der_take_tag(&v.content, DER_SEQUENCE, &v))
         return ERR_PARSE;
     tbs = v.content;
-    (void)der_take_tag(&tbs, DER_CONTEXT_CONSTRUCTED, &v); /* version */
+    (void)der_take_tag(&tbs, DER_CONTEXT_CONSTRUCTED, &v);                            /* version */
     if (!der_take_tag(&tbs, DER_INTEGER, &v) || !der_take_tag(&tbs, DER_SEQUENCE, &v) /* serial, signature */
         || !der_take_tag(&tbs, DER_SEQUENCE, &v))
         return ERR_PARSE;
@@ -199,7 +199,8 @@ bool x509_matches(const struct x509 *cert, struct span host)
     struct x509_name name;
     if (x509_name_read(host, &name))
         return false;
-    struct span list = cert->alt_names, wanted = span_of(name.text, name.text_n), address = span_of(name.address, name.address_n);
+    struct span list = cert->alt_names, wanted = span_of(name.text, name.text_n),
+                address = span_of(name.address, name.address_n);
     struct der_value v;
     while (der_take(&list, &v)) {
         if (address.n > 0 ? v.tag == NAME_ADDRESS && span_eq(v.content, address)
@@ -273,7 +274,8 @@ void x509_key_id(const struct key *key, uint8_t out[X509_KEY_ID_BYTES])
     struct der_value v, bits;
     uint8_t digest[KEY_DIGEST_BYTES];
     /* The bit string's content without the count of unused bits. */
-    if (der_take_tag(&in, DER_SEQUENCE, &v) && der_take(&v.content, &bits) && der_take_tag(&v.content, DER_BIT_STRING, &bits))
+    if (der_take_tag(&in, DER_SEQUENCE, &v) && der_take(&v.content, &bits) &&
+        der_take_tag(&v.content, DER_BIT_STRING, &bits))
         in = span_from(bits.content, 1);
     key_digest(in, digest);
     memcpy(out, digest, X509_KEY_ID_BYTES);
@@ -380,8 +382,8 @@ static void put_ca_extensions(struct der *d, const struct key *key)
 static void put_leaf_extensions(struct der *d, const struct x509_issuer *issuer, const struct key *key,
                                 const struct x509_name *names, size_t n, bool subject_empty)
 {
-    static const uint8_t constraints[] = {0x30, 0};      /* CA:FALSE is the default, which DER leaves out */
-    static const uint8_t usage[] = {3, 2, 7, 0x80};      /* digitalSignature */
+    static const uint8_t constraints[] = {0x30, 0}; /* CA:FALSE is the default, which DER leaves out */
+    static const uint8_t usage[] = {3, 2, 7, 0x80}; /* digitalSignature */
     uint8_t purpose[4 + sizeof oid_server_auth] = {0x30, 2 + sizeof oid_server_auth, DER_OID, sizeof oid_server_auth};
     memcpy(purpose + 4, oid_server_auth, sizeof oid_server_auth);
     size_t outer = der_begin(d, DER_CONTEXT_CONSTRUCTED | 3), list = der_begin(d, DER_SEQUENCE);

@@ -7,8 +7,8 @@
 #include "tls/key.h"
 
 enum {
-    X509_NAMES_MAX = 100,        /* names taken into a leaf */
-    X509_CN_MAX = 64,            /* ub-common-name */
+    X509_NAMES_MAX = 100, /* names taken into a leaf */
+    X509_CN_MAX = 64,     /* ub-common-name */
     X509_KEY_ID_BYTES = 20,
     X509_SERIAL_BYTES = 16,
     X509_USAGE_CERT_SIGN = 0x04, /* keyCertSign, in the first octet of KeyUsage */
@@ -59,7 +59,8 @@ struct x509_validity {
 };
 
 /* A self-signed CA certificate with the names CN=common_name, O=ringtape. Appends. Fails with ERR_NOMEM, ERR_TLS. */
-MUST_USE enum err x509_make_ca(struct buf *out, struct key *key, const char *common_name, struct x509_validity validity);
+MUST_USE enum err x509_make_ca(struct buf *out, struct key *key, const char *common_name,
+                               struct x509_validity validity);
 
 struct x509_issuer {
     struct key *key;

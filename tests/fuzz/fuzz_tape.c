@@ -28,10 +28,24 @@ static void seed_flow(struct tape_writer *w, int64_t id)
     struct fields_packed fields;
     uint8_t packed[200];
     struct tape_writer_body body = {.id = 0};
-    struct tape_flow_row row = {.id = id, .kind = SPAN("http"), .method = SPAN("GET"), .scheme = SPAN("http"), .host = SPAN("a.test"),
-                                .path = SPAN("/\xff"), .port = 80, .request_version = SPAN("HTTP/1.1"), .response_version = SPAN("HTTP/1.1"),
-                                .status = 200, .reason = SPAN("OK"), .request_end_ns = 1, .sent_ns = 1, .response_begin_ns = 2,
-                                .response_end_ns = 3, .complete = true, .request_bytes = 5, .response_bytes = 9000};
+    struct tape_flow_row row = {.id = id,
+                                .kind = SPAN("http"),
+                                .method = SPAN("GET"),
+                                .scheme = SPAN("http"),
+                                .host = SPAN("a.test"),
+                                .path = SPAN("/\xff"),
+                                .port = 80,
+                                .request_version = SPAN("HTTP/1.1"),
+                                .response_version = SPAN("HTTP/1.1"),
+                                .status = 200,
+                                .reason = SPAN("OK"),
+                                .request_end_ns = 1,
+                                .sent_ns = 1,
+                                .response_begin_ns = 2,
+                                .response_end_ns = 3,
+                                .complete = true,
+                                .request_bytes = 5,
+                                .response_bytes = 9000};
     must(headers_add(&h, SPAN("Content-Type"), SPAN("text/plain")));
     must(headers_add(&h, SPAN("X-Latin"), SPAN("\xe9")));
     fields_pack(&h, packed);
@@ -57,8 +71,10 @@ static void make_seed(void)
     if (!mkdtemp(folder))
         abort();
     (void)snprintf(path, sizeof path, "%s/a.tape", folder);
-    must(tape_writer_open(&w, &(struct tape_writer_options){.path = path, .page_bytes = 1024, .version = "fuzz"}, NULL));
-    must(tape_writer_connection(w, &(struct tape_connection){.id = 1, .server = true, .host = SPAN("a.test"), .chain = SPAN("\0\0\0\1x")}));
+    must(
+        tape_writer_open(&w, &(struct tape_writer_options){.path = path, .page_bytes = 1024, .version = "fuzz"}, NULL));
+    must(tape_writer_connection(
+        w, &(struct tape_connection){.id = 1, .server = true, .host = SPAN("a.test"), .chain = SPAN("\0\0\0\1x")}));
     for (int64_t id = 1; id <= 3; id++)
         seed_flow(w, id);
     must(tape_writer_close(&w, NULL));

@@ -5,6 +5,7 @@
 #include "tests/tape/fixture.h"
 
 #include "base/util.h"
+#include "base/alloc.h"
 #include "base/text.h"
 #include "har/export.h"
 

@@ -63,7 +63,8 @@ static inline void drive_free(struct drive *d)
 
 static inline void drive_begin(struct drive *d, uint64_t id, enum flow_kind kind)
 {
-    d->x = (struct exchange){.id = id, .kind = kind, .started_wall_ns = FIXTURE_STARTED_NS + id, .client = d->client, .intercepted_sni = ""};
+    d->x = (struct exchange){
+        .id = id, .kind = kind, .started_wall_ns = FIXTURE_STARTED_NS + id, .client = d->client, .intercepted_sni = ""};
     d->x.started_ns = clock_mono_ns();
     d->tap->ops->begin(d->tap, &d->x);
 }

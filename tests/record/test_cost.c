@@ -28,7 +28,8 @@ static void flows_cost(const char *name, size_t bytes, bool distinct, bool turns
     struct recorder *r = drive_recorder((struct recorder_options){.path = fixture_path(path, "a.tape")});
     drive_init(&d, recorder_tap(r, 0));
     memset(body, 'b', sizeof body);
-    double wall = (double)clock_mono_ns() / 1e3, mine = cpu_us(CLOCK_THREAD_CPUTIME_ID), all = cpu_us(CLOCK_PROCESS_CPUTIME_ID);
+    double wall = (double)clock_mono_ns() / 1e3, mine = cpu_us(CLOCK_THREAD_CPUTIME_ID),
+           all = cpu_us(CLOCK_PROCESS_CPUTIME_ID);
     for (uint64_t id = 1; id <= flows; id++) {
         if (distinct)
             memcpy(body, &id, sizeof id);
@@ -46,8 +47,9 @@ static void flows_cost(const char *name, size_t bytes, bool distinct, bool turns
     all = cpu_us(CLOCK_PROCESS_CPUTIME_ID) - all;
     assert_int_equal(stat(path, &st), 0);
     double n = (double)flows;
-    print_message("%-32s tap %.2f us, writer %.2f us a flow; %.0f flows/s; %.0f bytes a flow on the tape; %u stalls\n", name, mine / n,
-                  (all - mine - others) / n, n / wall * 1e6, (double)st.st_size / n, (unsigned)counters.stalls);
+    print_message("%-32s tap %.2f us, writer %.2f us a flow; %.0f flows/s; %.0f bytes a flow on the tape; %u stalls\n",
+                  name, mine / n, (all - mine - others) / n, n / wall * 1e6, (double)st.st_size / n,
+                  (unsigned)counters.stalls);
     struct tape *tape = NULL;
     int64_t count = 0;
     assert_int_equal(tape_open(&tape, path, NULL), ERR_OK);
@@ -92,7 +94,8 @@ static void a_large_body(void **state)
     wall = (double)clock_mono_ns() / 1e3 - wall;
     all = cpu_us(CLOCK_PROCESS_CPUTIME_ID) - all;
     double mb = (double)(pieces * sizeof piece) / 1e6;
-    print_message("%-32s %.0f MB: %.0f MB/s, CPU %.0f us a MB\n", "one body in pieces of 16 KB", mb, mb / wall * 1e6, all / mb);
+    print_message("%-32s %.0f MB: %.0f MB/s, CPU %.0f us a MB\n", "one body in pieces of 16 KB", mb, mb / wall * 1e6,
+                  all / mb);
     drive_free(&d);
     fixture_cleanup(path);
 }

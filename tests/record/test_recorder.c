@@ -100,7 +100,8 @@ static void whole_flows(void **state)
     fixture_path(path, "a.tape");
     for (int session = 1; session <= 2; session++) {
         static const char *const command[] = {"npm", "test\xff", NULL};
-        struct recorder *r = drive_recorder((struct recorder_options){.path = path, .append = true, .command = command});
+        struct recorder *r =
+            drive_recorder((struct recorder_options){.path = path, .append = true, .command = command});
         drive_init(&d, recorder_tap(r, 0));
         connection_set(d.server->alpn, sizeof d.server->alpn, SPAN("http/1.1"));
         d.server->opened_ns = 100;
@@ -152,7 +153,8 @@ static void whole_flows(void **state)
         assert_int_equal(o.flow.response_begin_ns, 6);
         assert_int_equal(o.flow.response_end_ns, 9);
         assert_int_equal(o.flow.response_wire_bytes, 500);
-        assert_text(o.flow.informational, "[[103,\"Early Hints\",[[\"Link\",\"</a>\"]],4],[103,\"Early Hints\",[[\"Link\",\"</a>\"]],5]]");
+        assert_text(o.flow.informational,
+                    "[[103,\"Early Hints\",[[\"Link\",\"</a>\"]],4],[103,\"Early Hints\",[[\"Link\",\"</a>\"]],5]]");
         assert_int_equal(tape_headers(o.flow.request_headers, &h), ERR_OK);
         assert_int_equal(h.n, 4);
         assert_int_equal(tape_headers(o.flow.response_trailers, &h), ERR_OK);
@@ -170,7 +172,8 @@ static void whole_flows(void **state)
         assert_text(c.error, "reset: the peer reset the connection");
         close_flow(&o);
     }
-    assert_int_equal(sql_int(path, "SELECT count(*) FROM session WHERE command = '[\"npm\",{\"base64\":\"dGVzdP8=\"}]'"), 2);
+    assert_int_equal(
+        sql_int(path, "SELECT count(*) FROM session WHERE command = '[\"npm\",{\"base64\":\"dGVzdP8=\"}]'"), 2);
     headers_free(&h);
     buf_free(&body);
     fixture_cleanup(path);
@@ -267,7 +270,8 @@ static void broken_flows(void **state)
 }
 
 /* Records `total` bytes in pieces of `piece`, a flow each, and compares what comes back. */
-static void body_of_size(struct recorder *r, struct drive *d, const char *path, uint64_t id, size_t total, size_t piece, uint64_t max)
+static void body_of_size(struct recorder *r, struct drive *d, const char *path, uint64_t id, size_t total, size_t piece,
+                         uint64_t max)
 {
     struct opened o;
     struct buf out = BUF_INIT;
@@ -309,8 +313,8 @@ static void bodies_of_every_size(void **state)
         char path[PATH_MAX];
         struct drive d;
         uint64_t id = 0;
-        struct recorder *r = drive_recorder(
-            (struct recorder_options){.path = fixture_path(path, "a.tape"), .commit_ms = 5, .body_bytes_max = maxima[m]});
+        struct recorder *r = drive_recorder((struct recorder_options){
+            .path = fixture_path(path, "a.tape"), .commit_ms = 5, .body_bytes_max = maxima[m]});
         drive_init(&d, recorder_tap(r, 0));
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
             for (size_t k = 0; k < sizeof pieces / sizeof pieces[0]; k++)
@@ -333,7 +337,8 @@ static void flows_under_way_are_on_the_tape(void **state)
     int64_t at_ns = 0, last_ns = -1;
     int pieces = 0;
     (void)state;
-    struct recorder *r = drive_recorder((struct recorder_options){.path = fixture_path(path, "a.tape"), .commit_ms = 20});
+    struct recorder *r =
+        drive_recorder((struct recorder_options){.path = fixture_path(path, "a.tape"), .commit_ms = 20});
     drive_init(&d, recorder_tap(r, 0));
     drive_begin(&d, 1, FLOW_HTTP);
     drive_request_head(&d);
@@ -405,8 +410,10 @@ static void tunnels_and_upgrades(void **state)
     drive_done(&d);
     drive_close(&r);
     assert_int_equal(sql_int(path, "SELECT group_concat(direction || ' ' || CAST(payload AS TEXT)) = "
-                                   "'request hello,response world,request !' FROM message WHERE flow = 1"), 1);
-    assert_int_equal(sql_int(path, "SELECT sum(length(payload)) FROM message WHERE flow = 2 AND direction = 'request'"), sizeof large);
+                                   "'request hello,response world,request !' FROM message WHERE flow = 1"),
+                     1);
+    assert_int_equal(sql_int(path, "SELECT sum(length(payload)) FROM message WHERE flow = 2 AND direction = 'request'"),
+                     sizeof large);
     assert_int_equal(sql_int(path, "SELECT max(length(payload)) FROM message"), 65536);
     open_flow(&o, path, 1);
     assert_text(o.flow.kind, "tunnel");
@@ -518,7 +525,9 @@ static void existing_files(void **state)
     assert_int_equal(sql_int(path, "SELECT count(*) FROM flow"), 0);
     assert_int_equal(files_in_folder_of(path), 1);
 
-    put_text(path, "not a tape at all, but long enough to be looked at in earnest, which takes a hundred bytes or more: so there it is\n");
+    put_text(
+        path,
+        "not a tape at all, but long enough to be looked at in earnest, which takes a hundred bytes or more: so there it is\n");
     refuse((struct recorder_options){.path = path, .append = true}, ERR_NOT_TAPE, "not a tape");
     r = drive_recorder((struct recorder_options){.path = path, .force = true});
     d.tap = recorder_tap(r, 0);
@@ -604,7 +613,8 @@ static void many_workers_and_a_short_queue(void **state)
     struct worker workers[4];
     struct recorder_counters counters = {.flows = 0};
     (void)state;
-    struct recorder *r = drive_recorder((struct recorder_options){.path = fixture_path(path, "a.tape"), .workers = 4, .queue_bytes_max = 1});
+    struct recorder *r = drive_recorder(
+        (struct recorder_options){.path = fixture_path(path, "a.tape"), .workers = 4, .queue_bytes_max = 1});
     for (unsigned i = 0; i < 4; i++) {
         workers[i] = (struct worker){.recorder = r, .number = i, .flows = 1500};
         assert_int_equal(pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]), 0);
@@ -619,8 +629,11 @@ static void many_workers_and_a_short_queue(void **state)
     assert_true(counters.stalls > 0);
     drive_close(&r);
     assert_int_equal(sql_int(path, "SELECT count(*) FROM flow WHERE complete"), 6000);
-    assert_int_equal(sql_int(path, "SELECT sum(response_bytes) = (SELECT sum(b.bytes) FROM flow f JOIN body b ON b.id = f.response_body) "
-                                   "FROM flow"), 1);
+    assert_int_equal(
+        sql_int(path,
+                "SELECT sum(response_bytes) = (SELECT sum(b.bytes) FROM flow f JOIN body b ON b.id = f.response_body) "
+                "FROM flow"),
+        1);
     assert_sound(path);
     fixture_cleanup(path);
 }
@@ -631,7 +644,8 @@ static void readers_and_other_writers(void **state)
     struct drive d;
     sqlite3 *reader = NULL, *other = NULL;
     (void)state;
-    struct recorder *r = drive_recorder((struct recorder_options){.path = fixture_path(path, "a.tape"), .commit_ms = 5});
+    struct recorder *r =
+        drive_recorder((struct recorder_options){.path = fixture_path(path, "a.tape"), .commit_ms = 5});
     drive_init(&d, recorder_tap(r, 0));
     assert_int_equal(sqlite3_open(path, &reader), SQLITE_OK);
     assert_int_equal(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM flow", NULL, NULL, NULL), SQLITE_OK);
@@ -728,7 +742,8 @@ static int fill_a_disk(const char *path)
     (void)snprintf(folder, sizeof folder, "%s", path);
     *strrchr(folder, '/') = '\0';
     bool root = geteuid() == 0;
-    if (unshare(root ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+    if (unshare(root ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
         return 77;
     (void)snprintf(file, sizeof file, "%s/disk", folder);
     if (mkdir(file, 0700) != 0 || mount("tmpfs", file, "tmpfs", 0, "size=4m") != 0)
@@ -820,7 +835,8 @@ static void killed(void **state)
             fail_msg("%d of %d flows are there", (int)found, (int)safe);
         assert_int_equal(sql_int(path, "SELECT count(*) FROM session WHERE ended_ns IS NULL"), 1);
         assert_sound(path);
-        struct recorder *r = drive_recorder((struct recorder_options){.path = path, .append = true}); /* the lock is not in the way */
+        struct recorder *r =
+            drive_recorder((struct recorder_options){.path = path, .append = true}); /* the lock is not in the way */
         drive_close(&r);
         assert_int_equal(files_in_folder_of(path), 1);
         fixture_cleanup(path);

@@ -33,10 +33,12 @@ struct rig {
     struct task watchdog;
 };
 
-
 /* The backend is the test's initial state. */
-#define ON_BOTH(test)                                                                                       \
-    {#test ", io_uring", test, NULL, NULL, (void *)&on_io_uring}, {#test ", epoll", test, NULL, NULL, (void *)&on_epoll}
+#define ON_BOTH(test)                                                                                                  \
+    {#test ", io_uring", test, NULL, NULL, (void *)&on_io_uring},                                                      \
+    {                                                                                                                  \
+#test ", epoll", test, NULL, NULL, (void *)&on_epoll                                                           \
+    }
 static enum loop_backend on_io_uring __attribute__((unused)) = LOOP_IO_URING;
 static enum loop_backend on_epoll __attribute__((unused)) = LOOP_EPOLL;
 

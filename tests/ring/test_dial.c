@@ -26,7 +26,10 @@ static void gate_set(bool open)
 
 static struct addrinfo *fake_address(const char *piece, struct addrinfo *next)
 {
-    struct { struct addrinfo info; struct sockaddr_storage address; } *made = calloc(1, sizeof *made);
+    struct {
+        struct addrinfo info;
+        struct sockaddr_storage address;
+    } *made = calloc(1, sizeof *made);
     assert_non_null(made);
     char text[32];
     if (piece[0] == '6')
@@ -91,7 +94,7 @@ struct call {
     struct dial *dial;
     struct dial_result result;
     unsigned done, stop_at;
-    char tried[256];          /* the addresses, in order */
+    char tried[256]; /* the addresses, in order */
     const char *forbidden;
 };
 
@@ -118,8 +121,8 @@ static bool call_allowed(void *ctx, const struct sockaddr *address)
 
 static void call_start(struct call *c, struct resolver *r, const char *host, unsigned port, uint64_t timeout_ms)
 {
-    struct dial_config config = {.host = host, .port = port, .timeout_ms = timeout_ms, .allowed = call_allowed,
-                                 .done = call_done, .ctx = c};
+    struct dial_config config = {
+        .host = host, .port = port, .timeout_ms = timeout_ms, .allowed = call_allowed, .done = call_done, .ctx = c};
     c->tried[0] = 0;
     assert_int_equal(dial_start(&c->dial, c->rig->loop, r, &config), ERR_OK);
 }

@@ -3,7 +3,6 @@
 
 #include "ring/wheel.h"
 
-
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
@@ -97,9 +96,9 @@ static void test_timers(void **state)
         tasks[i] = (struct ordered){.rig = &rig, .order = &order, .want = i, .last = i + 1 == ARRAY_LEN(tasks)};
         tasks[i].due_ns = start + delay_ms[i] * NS_PER_MS;
         task_init(&tasks[i].task, ordered_run);
-        loop_start(rig.loop, &tasks[i].task, 10 * NS_PER_S);                /* moved to an earlier time, */
+        loop_start(rig.loop, &tasks[i].task, 10 * NS_PER_S); /* moved to an earlier time, */
         loop_start(rig.loop, &tasks[i].task, 1);
-        loop_start(rig.loop, &tasks[i].task, delay_ms[i] * NS_PER_MS);      /* and to a later one */
+        loop_start(rig.loop, &tasks[i].task, delay_ms[i] * NS_PER_MS); /* and to a later one */
     }
     struct ordered stopped = {.rig = &rig, .order = &order, .want = 1000};
     task_init(&stopped.task, ordered_run);

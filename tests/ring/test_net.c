@@ -223,8 +223,8 @@ static bool call_allowed(void *ctx, const struct sockaddr *address)
 
 static void call_begin(struct call *c, struct resolver *r, const char *host, unsigned port, uint64_t timeout_ms)
 {
-    struct dial_config config = {.host = host, .port = port, .timeout_ms = timeout_ms, .allowed = call_allowed,
-                                 .done = call_done, .ctx = c};
+    struct dial_config config = {
+        .host = host, .port = port, .timeout_ms = timeout_ms, .allowed = call_allowed, .done = call_done, .ctx = c};
     c->inside = true;
     assert_int_equal(dial_start(&c->dial, c->rig->loop, r, &config), ERR_OK);
     c->inside = false;
@@ -388,14 +388,9 @@ static void test_dial_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_listen),
-        ON_BOTH(test_listener_pause),
-        ON_BOTH(test_no_descriptors),
-        ON_BOTH(test_dial_literal),
-        ON_BOTH(test_dial_may_not),
-        ON_BOTH(test_dial_timeout_and_cancel),
-        ON_BOTH(test_dial_name),
+        cmocka_unit_test(test_texts),          cmocka_unit_test(test_listen), ON_BOTH(test_listener_pause),
+        ON_BOTH(test_no_descriptors),          ON_BOTH(test_dial_literal),    ON_BOTH(test_dial_may_not),
+        ON_BOTH(test_dial_timeout_and_cancel), ON_BOTH(test_dial_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

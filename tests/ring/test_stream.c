@@ -1,7 +1,6 @@
 /* test_stream.c: what a stream promises: order, backpressure, half-close, resets, and an end that loses nothing. */
 #include "tests/ring/support.h"
 
-
 /* One end of a connection and what happened to it. */
 struct side {
     struct rig *rig;
@@ -324,7 +323,8 @@ static void flicker(void **state, struct loop_config config, unsigned seed)
     int fds[2];
     tcp_pair(fds);
     struct flicker f = {.from = {.to_send = 6 << 20, .on_drained = push},
-                        .to = {.on_data = flicker_data, .on_eof = flicker_eof}, .seed = seed};
+                        .to = {.on_data = flicker_data, .on_eof = flicker_eof},
+                        .seed = seed};
     side_open(&f.from, &rig, fds[0]);
     side_open(&f.to, &rig, fds[1]);
     task_init(&f.task, flicker_step);
@@ -596,11 +596,21 @@ static void churn_data(struct side *side, struct span in)
     (void)in;
     struct churn *c = container_of(side->rig, struct churn, rig);
     switch (rand_r(&c->seed) % 6) {
-    case 0: stream_close(&side->stream, STREAM_ABORT); break;
-    case 1: stream_close(&side->stream, STREAM_FLUSH); break;
-    case 2: side_say(side, 300); break;
-    case 3: stream_pause(side->stream); stream_resume(side->stream); break;
-    default: break;
+    case 0:
+        stream_close(&side->stream, STREAM_ABORT);
+        break;
+    case 1:
+        stream_close(&side->stream, STREAM_FLUSH);
+        break;
+    case 2:
+        side_say(side, 300);
+        break;
+    case 3:
+        stream_pause(side->stream);
+        stream_resume(side->stream);
+        break;
+    default:
+        break;
     }
 }
 

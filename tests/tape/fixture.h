@@ -28,7 +28,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FIXTURE_STARTED_NS UINT64_C(1767225600000000000) /* 2026-01-01T00:00:00Z, of flow 1; each further one a second later */
+#define FIXTURE_STARTED_NS                                                                                             \
+    UINT64_C(1767225600000000000) /* 2026-01-01T00:00:00Z, of flow 1; each further one a second later */
 
 struct fixture {
     struct tape_writer *writer;
@@ -37,9 +38,9 @@ struct fixture {
 
 struct fixture_message {
     bool from_client;
-    const char *kind;         /* NULL: "bytes" */
+    const char *kind; /* NULL: "bytes" */
     const void *payload;
-    size_t n;                 /* 0: strlen */
+    size_t n; /* 0: strlen */
     int64_t at_ns;
 };
 
@@ -71,7 +72,7 @@ struct fixture_flow {
     const char *error;                    /* "word: reason"; then not complete */
     bool incomplete;                      /* no error, not complete: cut off by a crash */
     int64_t request_end_ns, sent_ns, response_begin_ns, response_end_ns; /* 1, 2, 5, 8 ms; -1: did not happen */
-    int64_t client_connection, server_connection;                       /* none */
+    int64_t client_connection, server_connection;                        /* none */
     bool server_reused;
     const struct fixture_message *messages;
     size_t messages_n;
@@ -208,7 +209,9 @@ static inline int64_t fixture_add(struct fixture *f, const struct fixture_flow *
         .scheme = fixture_text(in->scheme, secure ? "https" : "http"),
         .host = fixture_text(in->host, "example.test"),
         .path = fixture_text(in->path, "/"),
-        .port = in->port ? in->port : secure ? 443 : 80,
+        .port = in->port ? in->port
+                : secure ? 443
+                         : 80,
         .request_version = fixture_text(in->version, "HTTP/1.1"),
         .request_headers = fixture_fields(f, in->request_headers ? in->request_headers : headers),
         .request_trailers = fixture_fields(f, in->request_trailers),

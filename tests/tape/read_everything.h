@@ -42,8 +42,9 @@ static inline unsigned touch_fields(struct span json)
 
 static inline unsigned touch_flow(struct tape *tape, const struct tape_flow *f)
 {
-    const struct span texts[] = {f->track, f->kind, f->method, f->scheme, f->host, f->path, f->request_version, f->response_version,
-                                 f->reason, f->informational, f->error};
+    const struct span texts[] = {
+        f->track,  f->kind,          f->method, f->scheme, f->host, f->path, f->request_version, f->response_version,
+        f->reason, f->informational, f->error};
     const struct span fields[] = {f->request_headers, f->request_trailers, f->response_headers, f->response_trailers};
     struct tape_message_cursor *cursor = NULL;
     struct tape_message message;

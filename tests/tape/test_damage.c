@@ -28,13 +28,21 @@ static void make_tape(const char *path)
     struct fixture f = {.writer = NULL};
     static const struct fixture_message messages[] = {{.payload = "message"}};
     static char large[30000];
-    assert_int_equal(tape_writer_open(&w, &(struct tape_writer_options){.path = path, .page_bytes = 1024, .version = "test"}, NULL), ERR_OK);
+    assert_int_equal(
+        tape_writer_open(&w, &(struct tape_writer_options){.path = path, .page_bytes = 1024, .version = "test"}, NULL),
+        ERR_OK);
     f.writer = w;
-    int64_t id = fixture_connection(&f, (struct tape_connection){.server = true, .host = SPAN("a.test"), .chain = SPAN("\0\0\0\1x")});
+    int64_t id = fixture_connection(
+        &f, (struct tape_connection){.server = true, .host = SPAN("a.test"), .chain = SPAN("\0\0\0\1x")});
     for (int i = 0; i < 10; i++)
-        fixture_add(&f, &(struct fixture_flow){
-            .path = i % 2 ? "/\xff" : "/", .request_body = "hello", .response_body = large, .response_body_n = sizeof large,
-            .response_chunk = i ? 2000 : 5000, .messages = messages, .messages_n = 1, .server_connection = id});
+        fixture_add(&f, &(struct fixture_flow){.path = i % 2 ? "/\xff" : "/",
+                                               .request_body = "hello",
+                                               .response_body = large,
+                                               .response_body_n = sizeof large,
+                                               .response_chunk = i ? 2000 : 5000,
+                                               .messages = messages,
+                                               .messages_n = 1,
+                                               .server_connection = id});
     fixture_close(&f);
 }
 

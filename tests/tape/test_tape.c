@@ -72,15 +72,31 @@ static void a_flow_comes_back(void **state)
     (void)state;
     fixture_open(&f, fixture_path(path, "a.tape"));
     static const char *const request[] = {"Host", "example.test", "X-A", "1", "x-a", "\"2\"\t\\", NULL};
-    static const char *const response[] = {"Content-Type", "Text/HTML; charset=utf-8", "Content-Encoding", "GZIP", "Set-Cookie", "a",
-                                           "Set-Cookie", "b", NULL};
+    static const char *const response[] = {"Content-Type",
+                                           "Text/HTML; charset=utf-8",
+                                           "Content-Encoding",
+                                           "GZIP",
+                                           "Set-Cookie",
+                                           "a",
+                                           "Set-Cookie",
+                                           "b",
+                                           NULL};
     static const char *const trailers[] = {"X-Sum", "9", NULL};
     int64_t id = fixture_add(&f, &(struct fixture_flow){
-        .method = "POST", .port = 443, .path = "/a?b=c%20d", .request_headers = request, .request_body = "question",
-        .status = 404, .reason = "Not Found", .response_headers = response, .response_trailers = trailers,
-        .response_body = "ans\0wer", .response_body_n = 7, .track = "t1",
-        .informational = "[[103,\"Early Hints\",[[\"Link\",\"</a>\"]],1000000]]",
-    });
+                                     .method = "POST",
+                                     .port = 443,
+                                     .path = "/a?b=c%20d",
+                                     .request_headers = request,
+                                     .request_body = "question",
+                                     .status = 404,
+                                     .reason = "Not Found",
+                                     .response_headers = response,
+                                     .response_trailers = trailers,
+                                     .response_body = "ans\0wer",
+                                     .response_body_n = 7,
+                                     .track = "t1",
+                                     .informational = "[[103,\"Early Hints\",[[\"Link\",\"</a>\"]],1000000]]",
+                                 });
     fixture_close(&f);
 
     struct tape *tape = open_tape(path);
@@ -144,11 +160,14 @@ static void the_views_have_the_promised_columns(void **state)
     (void)state;
     fixture_open(&f, fixture_path(path, "a.tape"));
     fixture_close(&f);
-    assert_sql(path, "SELECT group_concat(name, ' ') FROM pragma_table_info('flows')",
-               "id session track started method scheme host port path url http_version status reason mime request_bytes response_bytes "
-               "ttfb_ms total_ms complete error kind");
-    assert_sql(path, "SELECT group_concat(name, ' ') FROM pragma_table_info('headers')", "flow side trailer seq name value");
-    assert_sql(path, "SELECT group_concat(name, ' ') FROM pragma_table_info('bodies')", "flow side encoding bytes content");
+    assert_sql(
+        path, "SELECT group_concat(name, ' ') FROM pragma_table_info('flows')",
+        "id session track started method scheme host port path url http_version status reason mime request_bytes response_bytes "
+        "ttfb_ms total_ms complete error kind");
+    assert_sql(path, "SELECT group_concat(name, ' ') FROM pragma_table_info('headers')",
+               "flow side trailer seq name value");
+    assert_sql(path, "SELECT group_concat(name, ' ') FROM pragma_table_info('bodies')",
+               "flow side encoding bytes content");
     assert_sql(path, "SELECT ended IS NOT NULL FROM sessions", "1");
     fixture_cleanup(path);
 }
@@ -160,7 +179,8 @@ static void urls_are_written_as_people_do(void **state)
     (void)state;
     fixture_open(&f, fixture_path(path, "a.tape"));
     fixture_add(&f, &(struct fixture_flow){.host = "::1", .port = 8080});
-    fixture_add(&f, &(struct fixture_flow){.method = "CONNECT", .scheme = "", .path = "", .port = 443, .kind = "tunnel"});
+    fixture_add(&f,
+                &(struct fixture_flow){.method = "CONNECT", .scheme = "", .path = "", .port = 443, .kind = "tunnel"});
     fixture_add(&f, &(struct fixture_flow){.scheme = "http", .port = 443, .path = "/x"});
     fixture_add(&f, &(struct fixture_flow){.method = "OPTIONS", .path = "*"});
     fixture_close(&f);
@@ -180,7 +200,9 @@ static void bytes_that_are_not_utf8_come_back(void **state)
     (void)state;
     static const char *const headers[] = {"X-Latin", "caf\xe9", "X-\xff", "\xc3\xa9", NULL};
     fixture_open(&f, fixture_path(path, "a.tape"));
-    fixture_add(&f, &(struct fixture_flow){.path = "/\xff\xfe?\xc3\xa9", .reason = "\xe9t\xe9", .request_headers = headers, .track = "\x80"});
+    fixture_add(&f,
+                &(struct fixture_flow){
+                    .path = "/\xff\xfe?\xc3\xa9", .reason = "\xe9t\xe9", .request_headers = headers, .track = "\x80"});
     fixture_close(&f);
     struct tape *tape = open_tape(path);
     assert_int_equal(flow_get(tape, 1, &flow, &cursor), ERR_OK);
@@ -213,13 +235,17 @@ static void equal_things_are_stored_once(void **state)
         fixture_open(&f, path);
         for (int i = 0; i < 10; i++) {
             fixture_add(&f, &(struct fixture_flow){.response_body = "equal"});
-            fixture_add(&f, &(struct fixture_flow){.response_body = large, .response_body_n = n, .response_chunk = i ? 30000 : 65536});
+            fixture_add(&f, &(struct fixture_flow){
+                                .response_body = large, .response_body_n = n, .response_chunk = i ? 30000 : 65536});
         }
         fixture_close(&f);
     }
     assert_sql(path, "SELECT count(*) FROM body WHERE content = CAST('equal' AS BLOB)", "1");
     assert_sql(path, "SELECT count(*) FROM header_block", "4"); /* two in each session */
-    assert_sql(path, "SELECT sum(length(content)) FROM chunk WHERE body IN (SELECT id FROM body WHERE bytes = 300000 AND id < 12)", "300000");
+    assert_sql(
+        path,
+        "SELECT sum(length(content)) FROM chunk WHERE body IN (SELECT id FROM body WHERE bytes = 300000 AND id < 12)",
+        "300000");
     assert_sql(path, "SELECT count(DISTINCT content) FROM bodies", "2");
 
     struct tape *tape = open_tape(path);
@@ -267,8 +293,13 @@ static void flows_come_in_the_order_asked_for(void **state)
         struct tape_query query;
         const char *wanted;
     } cases[] = {
-        {{.id = 0}, "123456"}, {{.by_start = true}, "543216"}, {{.session = 1}, "12345"}, {{.session = 2}, "6"},
-        {{.session = 1, .by_start = true}, "54321"}, {{.id = 3, .by_start = true}, "3"}, {{.session = 9}, ""},
+        {{.id = 0}, "123456"},
+        {{.by_start = true}, "543216"},
+        {{.session = 1}, "12345"},
+        {{.session = 2}, "6"},
+        {{.session = 1, .by_start = true}, "54321"},
+        {{.id = 3, .by_start = true}, "3"},
+        {{.session = 9}, ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char got[16] = "";
@@ -301,14 +332,30 @@ static void connections_and_messages_come_back(void **state)
     struct tape_connection c;
     (void)state;
     fixture_open(&f, fixture_path(path, "a.tape"));
-    fixture_connection(&f, (struct tape_connection){.peer = SPAN("127.0.0.1:4"), .dns_ns = -1, .connected_ns = -1, .tls_ns = -1, .closed_ns = -1});
+    fixture_connection(
+        &f, (struct tape_connection){
+                .peer = SPAN("127.0.0.1:4"), .dns_ns = -1, .connected_ns = -1, .tls_ns = -1, .closed_ns = -1});
     int64_t id = fixture_connection(&f, (struct tape_connection){
-        .server = true, .peer = SPAN("192.0.2.1:443"), .host = SPAN("a.test"), .port = 443, .sni = SPAN("a.test"), .alpn = SPAN("http/1.1"),
-        .tls_version = SPAN("TLSv1.3"), .tls_cipher = SPAN("TLS_AES_128_GCM_SHA256"), .tls_resumed = true, .chain = SPAN("\0\0\0\1x"),
-        .dns_ns = 1, .connected_ns = 2, .tls_ns = 3, .closed_ns = -1, .error = SPAN("reset: gone"),
-    });
-    static const struct fixture_message messages[] = {{.from_client = true, .payload = "hi", .at_ns = 1}, {.payload = "a\0b", .n = 3, .at_ns = 2}};
-    fixture_add(&f, &(struct fixture_flow){.kind = "tunnel", .messages = messages, .messages_n = 2, .server_connection = id});
+                                            .server = true,
+                                            .peer = SPAN("192.0.2.1:443"),
+                                            .host = SPAN("a.test"),
+                                            .port = 443,
+                                            .sni = SPAN("a.test"),
+                                            .alpn = SPAN("http/1.1"),
+                                            .tls_version = SPAN("TLSv1.3"),
+                                            .tls_cipher = SPAN("TLS_AES_128_GCM_SHA256"),
+                                            .tls_resumed = true,
+                                            .chain = SPAN("\0\0\0\1x"),
+                                            .dns_ns = 1,
+                                            .connected_ns = 2,
+                                            .tls_ns = 3,
+                                            .closed_ns = -1,
+                                            .error = SPAN("reset: gone"),
+                                        });
+    static const struct fixture_message messages[] = {{.from_client = true, .payload = "hi", .at_ns = 1},
+                                                      {.payload = "a\0b", .n = 3, .at_ns = 2}};
+    fixture_add(
+        &f, &(struct fixture_flow){.kind = "tunnel", .messages = messages, .messages_n = 2, .server_connection = id});
     fixture_close(&f);
     struct tape *tape = open_tape(path);
     assert_int_equal(tape_connection(tape, id, &c), ERR_OK);
@@ -344,7 +391,8 @@ static void refuse(const char *path, enum err wanted, const char *words)
     struct tape *tape = NULL;
     enum err e = tape_open(&tape, path, &problem);
     if (e != wanted)
-        fail_msg("%s instead of %s: %.*s", err_word(e), err_word(wanted), (int)problem.n, (const char *)buf_span(&problem).p);
+        fail_msg("%s instead of %s: %.*s", err_word(e), err_word(wanted), (int)problem.n,
+                 (const char *)buf_span(&problem).p);
     assert_null(tape);
     say_contains(&problem, words);
     buf_free(&problem);
@@ -437,9 +485,9 @@ static void truncated_tapes_are_refused(void **state)
 static void rows_that_make_no_sense_are_corrupt(void **state)
 {
     static const char *const cases[] = {
-        "UPDATE flow SET port = 99999", "UPDATE flow SET status = -1", "UPDATE flow SET response_bytes = -5",
-        "UPDATE flow SET reason = 'a' || char(13, 10) || 'X: y'", "UPDATE flow SET raw = '[[\"path\"'",
-        "UPDATE flow SET path = CAST(x'2f00' AS TEXT)",
+        "UPDATE flow SET port = 99999",        "UPDATE flow SET status = -1",
+        "UPDATE flow SET response_bytes = -5", "UPDATE flow SET reason = 'a' || char(13, 10) || 'X: y'",
+        "UPDATE flow SET raw = '[[\"path\"'",  "UPDATE flow SET path = CAST(x'2f00' AS TEXT)",
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -463,8 +511,8 @@ static void rows_that_make_no_sense_are_corrupt(void **state)
 static void contents_that_make_no_sense_are_corrupt(void **state)
 {
     static const char *const cases[] = {
-        "UPDATE body SET bytes = 4", "UPDATE body SET bytes = 400", "DELETE FROM body", "UPDATE body SET same_as = id + 7",
-        "UPDATE body SET content = NULL", "UPDATE body SET bytes = -1",
+        "UPDATE body SET bytes = 4",        "UPDATE body SET bytes = 400",    "DELETE FROM body",
+        "UPDATE body SET same_as = id + 7", "UPDATE body SET content = NULL", "UPDATE body SET bytes = -1",
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -102,8 +102,8 @@ static inline void pair_run(struct end *client, struct end *server, size_t chunk
 }
 
 /* Both ends, not yet started. version: TLS1_2_VERSION, or 0 for the newest. */
-static inline void pair_open(struct world *w, struct end *client, struct end *server, const char *host, struct span client_alpn,
-                             struct span server_alpn, int version)
+static inline void pair_open(struct world *w, struct end *client, struct end *server, const char *host,
+                             struct span client_alpn, struct span server_alpn, int version)
 {
     *client = *server = (struct end){0};
     struct leaf *leaf;
@@ -116,19 +116,21 @@ static inline void pair_open(struct world *w, struct end *client, struct end *se
     assert_int_equal(leaf_get(w->leaves, span_str(host), SPAN_EMPTY, &leaf), ERR_OK);
     assert_int_equal(tls_accept(&server->tls, w->server, leaf, server_alpn, &end_events, server), ERR_OK);
     leaf_unref(&leaf);
-    assert_int_equal(tls_connect(&client->tls, w->client, span_str(host), 443, client_alpn, &end_events, client), ERR_OK);
+    assert_int_equal(tls_connect(&client->tls, w->client, span_str(host), 443, client_alpn, &end_events, client),
+                     ERR_OK);
     if (version)
         assert_int_equal(wolfSSL_set_max_proto_version(client->tls->ssl, version), WOLFSSL_SUCCESS);
 }
 
-static inline void pair_handshake(struct world *w, struct end *client, struct end *server, const char *host, int version)
+static inline void pair_handshake(struct world *w, struct end *client, struct end *server, const char *host,
+                                  int version)
 {
     pair_open(w, client, server, host, SPAN_EMPTY, SPAN_EMPTY, version);
     assert_int_equal(tls_start(client->tls), ERR_OK);
     pair_run(client, server, SIZE_MAX);
     if (client->error || server->error)
-        print_error("client: %s %s, server: %s %s\n", err_word(client->error), tls_error(client->tls), err_word(server->error),
-                    tls_error(server->tls));
+        print_error("client: %s %s, server: %s %s\n", err_word(client->error), tls_error(client->tls),
+                    err_word(server->error), tls_error(server->tls));
     assert_int_equal(client->established, 1);
     assert_int_equal(server->established, 1);
 }
@@ -152,7 +154,8 @@ static inline void remove_tree(const char *dir)
 
 static inline void make_folder(char *dir, size_t n)
 {
-    snprintf(dir, n, "%s/ringtape-tls-XXXXXX", getenv("TMPDIR") && strlen(getenv("TMPDIR")) < n - 24 ? getenv("TMPDIR") : "/tmp");
+    snprintf(dir, n, "%s/ringtape-tls-XXXXXX",
+             getenv("TMPDIR") && strlen(getenv("TMPDIR")) < n - 24 ? getenv("TMPDIR") : "/tmp");
     assert_non_null(mkdtemp(dir));
 }
 

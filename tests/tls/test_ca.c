@@ -214,21 +214,29 @@ static void test_brought(void **state)
         enum err want;
         const char *word;
     } cases[] = {
-        {"-algorithm EC -pkeyopt ec_paramgen_curve:P-256", "-addext keyUsage=critical,keyCertSign,cRLSign -days 30", ERR_OK, ""},
-        {"-algorithm EC -pkeyopt ec_paramgen_curve:P-384", "-addext keyUsage=critical,keyCertSign,cRLSign -days 30", ERR_OK, ""},
-        {"-algorithm RSA -pkeyopt rsa_keygen_bits:2048", "-addext keyUsage=critical,keyCertSign,cRLSign -days 30", ERR_OK, ""},
+        {"-algorithm EC -pkeyopt ec_paramgen_curve:P-256", "-addext keyUsage=critical,keyCertSign,cRLSign -days 30",
+         ERR_OK, ""},
+        {"-algorithm EC -pkeyopt ec_paramgen_curve:P-384", "-addext keyUsage=critical,keyCertSign,cRLSign -days 30",
+         ERR_OK, ""},
+        {"-algorithm RSA -pkeyopt rsa_keygen_bits:2048", "-addext keyUsage=critical,keyCertSign,cRLSign -days 30",
+         ERR_OK, ""},
         {"-algorithm RSA -pkeyopt rsa_keygen_bits:1024", "-days 30", ERR_CONFIG, "of a kind that is not supported"},
         {"-algorithm EC -pkeyopt ec_paramgen_curve:P-521", "-days 30", ERR_CONFIG, "of a kind that is not supported"},
         {"-algorithm ED25519", "-days 30", ERR_CONFIG, "ca-key.pem"},
-        {"-algorithm EC -pkeyopt ec_paramgen_curve:P-256", "-addext basicConstraints=critical,CA:FALSE -days 30", ERR_CONFIG, "not that of a CA"},
-        {"-algorithm EC -pkeyopt ec_paramgen_curve:P-256", "-addext keyUsage=digitalSignature -days 30", ERR_CONFIG, "not that of a CA"},
-        {"-algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256 -pass pass:abcd", "-passin pass:abcd -days 30", ERR_CONFIG, "encrypted"},
+        {"-algorithm EC -pkeyopt ec_paramgen_curve:P-256", "-addext basicConstraints=critical,CA:FALSE -days 30",
+         ERR_CONFIG, "not that of a CA"},
+        {"-algorithm EC -pkeyopt ec_paramgen_curve:P-256", "-addext keyUsage=digitalSignature -days 30", ERR_CONFIG,
+         "not that of a CA"},
+        {"-algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256 -pass pass:abcd", "-passin pass:abcd -days 30",
+         ERR_CONFIG, "encrypted"},
     };
     struct folder *f = *state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        assert_int_equal(run("openssl genpkey %s -out %s 2>/dev/null && chmod 600 %s", cases[i].key, f->key, f->key), 0);
-        assert_int_equal(run("openssl req -x509 -new -key %s -subj '/CN=Own Root %zu' %s -out %s 2>/dev/null", f->key, i, cases[i].request,
-                             f->certificate), 0);
+        assert_int_equal(run("openssl genpkey %s -out %s 2>/dev/null && chmod 600 %s", cases[i].key, f->key, f->key),
+                         0);
+        assert_int_equal(run("openssl req -x509 -new -key %s -subj '/CN=Own Root %zu' %s -out %s 2>/dev/null", f->key,
+                             i, cases[i].request, f->certificate),
+                         0);
         expect_open(f, cases[i].want, cases[i].word);
         if (cases[i].want)
             continue;
@@ -238,12 +246,15 @@ static void test_brought(void **state)
         struct buf problem = BUF_INIT, der = BUF_INIT, pem = BUF_INIT;
         assert_int_equal(ca_open(&ca, f->dir, &problem), ERR_OK);
         assert_int_equal(leaf_cache_create(&leaves, ca, 4, NULL), ERR_OK);
-        assert_int_equal(leaf_mint(leaves, SPAN("own.example.com"), SPAN_EMPTY, clock_wall_ns() / NS_PER_S, &der), ERR_OK);
+        assert_int_equal(leaf_mint(leaves, SPAN("own.example.com"), SPAN_EMPTY, clock_wall_ns() / NS_PER_S, &der),
+                         ERR_OK);
         assert_int_equal(pem_put(&pem, "CERTIFICATE", buf_span(&der)), ERR_OK);
         char path[96];
         snprintf(path, sizeof path, "%s/leaf.pem", f->dir);
         write_file(path, buf_span(&pem), 0600);
-        assert_int_equal(run("openssl verify -x509_strict -verify_hostname own.example.com -CAfile %s %s >/dev/null", f->certificate, path), 0);
+        assert_int_equal(run("openssl verify -x509_strict -verify_hostname own.example.com -CAfile %s %s >/dev/null",
+                             f->certificate, path),
+                         0);
         leaf_cache_destroy(&leaves);
         ca_close(&ca);
         buf_free(&problem);
@@ -251,12 +262,16 @@ static void test_brought(void **state)
         buf_free(&pem);
     }
     /* Keys that do not belong to the certificate. */
-    assert_int_equal(run("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out %s 2>/dev/null", f->key), 0);
-    assert_int_equal(run("openssl req -x509 -new -key %s -subj /CN=x -days 30 -out %s 2>/dev/null", f->key, f->certificate), 0);
-    assert_int_equal(run("openssl ecparam -name prime256v1 -genkey -out %s 2>/dev/null && chmod 600 %s", f->key, f->key), 0);
+    assert_int_equal(run("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out %s 2>/dev/null", f->key),
+                     0);
+    assert_int_equal(
+        run("openssl req -x509 -new -key %s -subj /CN=x -days 30 -out %s 2>/dev/null", f->key, f->certificate), 0);
+    assert_int_equal(
+        run("openssl ecparam -name prime256v1 -genkey -out %s 2>/dev/null && chmod 600 %s", f->key, f->key), 0);
     expect_open(f, ERR_CONFIG, "is not the key of the certificate");
     /* SEC 1 with its parameters before it, as ecparam writes it. */
-    assert_int_equal(run("openssl req -x509 -new -key %s -subj /CN=x -days 30 -out %s 2>/dev/null", f->key, f->certificate), 0);
+    assert_int_equal(
+        run("openssl req -x509 -new -key %s -subj /CN=x -days 30 -out %s 2>/dev/null", f->key, f->certificate), 0);
     expect_open(f, ERR_OK, "");
 }
 
@@ -269,12 +284,15 @@ static void test_times(void **state)
         int from, to;
         enum err want;
         const char *word;
-    } cases[] = {{-200, -1, ERR_CONFIG, "expired on"}, {3600 * 24, 3600 * 48, ERR_CONFIG, "not valid before"}, {-100, 100, ERR_OK, ""}};
+    } cases[] = {{-200, -1, ERR_CONFIG, "expired on"},
+                 {3600 * 24, 3600 * 48, ERR_CONFIG, "not valid before"},
+                 {-100, 100, ERR_OK, ""}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct key *key;
         struct buf der = BUF_INIT, pem = BUF_INIT, pkcs8 = BUF_INIT;
         assert_int_equal(key_create(&key), ERR_OK);
-        struct x509_validity validity = {now_s + (uint64_t)(int64_t)cases[i].from, now_s + (uint64_t)(int64_t)cases[i].to};
+        struct x509_validity validity = {now_s + (uint64_t)(int64_t)cases[i].from,
+                                         now_s + (uint64_t)(int64_t)cases[i].to};
         assert_int_equal(x509_make_ca(&der, key, "Test CA", validity), ERR_OK);
         assert_int_equal(pem_put(&pem, "CERTIFICATE", buf_span(&der)), ERR_OK);
         write_file(f->certificate, buf_span(&pem), 0644);
@@ -294,8 +312,11 @@ static void test_strict(void **state)
 {
     struct folder *f = *state;
     expect_open(f, ERR_OK, "");
-    assert_int_equal(run("openssl verify -x509_strict -check_ss_sig -CAfile %s %s >/dev/null", f->certificate, f->certificate), 0);
-    assert_int_equal(run("openssl x509 -in %s -noout -text | grep -A1 'Basic Constraints: critical' | grep -q CA:TRUE", f->certificate), 0);
+    assert_int_equal(
+        run("openssl verify -x509_strict -check_ss_sig -CAfile %s %s >/dev/null", f->certificate, f->certificate), 0);
+    assert_int_equal(run("openssl x509 -in %s -noout -text | grep -A1 'Basic Constraints: critical' | grep -q CA:TRUE",
+                         f->certificate),
+                     0);
     assert_int_equal(run("openssl x509 -in %s -noout -text | grep -q 'Key Usage: critical'", f->certificate), 0);
     assert_int_equal(run("openssl pkey -in %s -noout -check >/dev/null", f->key), 0);
 }
@@ -309,18 +330,23 @@ static void test_trust_store(void **state)
     for (int i = 0; i < 150; i++) {
         assert_int_equal(buf_put(&extra, ca_certificate_pem(ca)), ERR_OK);
         if (i == 7)
-            assert_int_equal(buf_put_str(&extra, "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"
-                                                 "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\nnoise\n"), ERR_OK);
+            assert_int_equal(buf_put_str(&extra,
+                                         "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"
+                                         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\nnoise\n"),
+                             ERR_OK);
     }
     assert_int_equal(ca_trust_store(ca, buf_span(&extra), "changeit", &store), ERR_OK);
     char path[96];
     snprintf(path, sizeof path, "%s/trust.p12", f->dir);
     write_file(path, buf_span(&store), 0600);
-    assert_int_equal(run("test $(openssl pkcs12 -in %s -passin pass:changeit -nokeys 2>/dev/null | grep -c BEGIN) = 151", path), 0);
+    assert_int_equal(
+        run("test $(openssl pkcs12 -in %s -passin pass:changeit -nokeys 2>/dev/null | grep -c BEGIN) = 151", path), 0);
     assert_int_not_equal(run("openssl pkcs12 -in %s -passin pass:wrong -nokeys >/dev/null 2>&1", path), 0);
     if (run("command -v keytool >/dev/null") == 0)
-        assert_int_equal(run("test $(keytool -list -storetype PKCS12 -keystore %s -storepass changeit 2>/dev/null | grep -c trustedCertEntry) = 151",
-                             path), 0);
+        assert_int_equal(
+            run("test $(keytool -list -storetype PKCS12 -keystore %s -storepass changeit 2>/dev/null | grep -c trustedCertEntry) = 151",
+                path),
+            0);
     /* Out of memory at any point: the buffer is as before. */
     buf_clear(&store);
     for (long n = 0;; n++) {
@@ -366,8 +392,8 @@ static void test_der(void **state)
         const char *head;
         size_t head_n;
     } cases[] = {
-        {0, "\x30\x00", 2},         {127, "\x30\x7f", 2},           {128, "\x30\x81\x80", 3},
-        {255, "\x30\x81\xff", 3},   {256, "\x30\x82\x01\x00", 4},   {65536, "\x30\x83\x01\x00\x00", 5},
+        {0, "\x30\x00", 2},       {127, "\x30\x7f", 2},         {128, "\x30\x81\x80", 3},
+        {255, "\x30\x81\xff", 3}, {256, "\x30\x82\x01\x00", 4}, {65536, "\x30\x83\x01\x00\x00", 5},
     };
     (void)state;
     struct buf out = BUF_INIT;
@@ -390,9 +416,12 @@ static void test_der(void **state)
         uint64_t s;
         const char *want;
     } times[] = {
-        {0, "\x17\x0d" "700101000000Z"},
-        {2524607999, "\x17\x0d" "491231235959Z"},
-        {2524608000, "\x18\x0f" "20500101000000Z"},
+        {0, "\x17\x0d"
+            "700101000000Z"},
+        {2524607999, "\x17\x0d"
+                     "491231235959Z"},
+        {2524608000, "\x18\x0f"
+                     "20500101000000Z"},
     };
     for (size_t i = 0; i < ARRAY_LEN(times); i++) {
         buf_clear(&out);
@@ -419,8 +448,16 @@ static void test_der(void **state)
     }
     /* Not DER: indefinite, overlong and short lengths, multi-byte tags. */
     static const struct span bad[] = {
-        {(const uint8_t *)"\x30", 1},             {(const uint8_t *)"\x30\x80\0\0", 4}, {(const uint8_t *)"\x30\x81\x05" "12345", 8},
-        {(const uint8_t *)"\x30\x82\0\x80", 4},   {(const uint8_t *)"\x30\x02" "1", 3}, {(const uint8_t *)"\x1f\x81\x01\x00", 4},
+        {(const uint8_t *)"\x30", 1},
+        {(const uint8_t *)"\x30\x80\0\0", 4},
+        {(const uint8_t *)"\x30\x81\x05"
+                          "12345",
+         8},
+        {(const uint8_t *)"\x30\x82\0\x80", 4},
+        {(const uint8_t *)"\x30\x02"
+                          "1",
+         3},
+        {(const uint8_t *)"\x1f\x81\x01\x00", 4},
         {(const uint8_t *)"\x30\x85\1\1\1\1\1", 7},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {

@@ -70,7 +70,9 @@ static void make_usual(struct buf *message)
 {
     struct buf extensions = BUF_INIT;
     put_extension(&extensions, 0x2a2a, SPAN_EMPTY); /* GREASE */
-    put_extension(&extensions, 0, SPAN("\x00\x0e\x00\x00\x0b" "Example.COM"));
+    put_extension(&extensions, 0,
+                  SPAN("\x00\x0e\x00\x00\x0b"
+                       "Example.COM"));
     put_extension(&extensions, 10, SPAN("\x00\x04\x3a\x3a\x00\x1d"));
     put_extension(&extensions, 16, SPAN("\x00\x0c\x02h2\x08http/1.1"));
     put_extension(&extensions, 43, SPAN("\x06\x4a\x4a\x03\x04\x03\x03"));
@@ -165,10 +167,31 @@ static void test_extensions(void **state)
         {"empty name", 0, {(const uint8_t *)"\x00\x03\x00\x00\x00", 5}, ERR_PARSE},
         {"name beyond its list", 0, {(const uint8_t *)"\x00\x04\x00\x00\x09x", 6}, ERR_PARSE},
         {"list beyond its extension", 0, {(const uint8_t *)"\x00\x09\x00\x00\x01x", 6}, ERR_PARSE},
-        {"0 byte in a name", 0, {(const uint8_t *)"\x00\x06\x00\x00\x03" "a\0b", 8}, ERR_PARSE},
-        {"space in a name", 0, {(const uint8_t *)"\x00\x06\x00\x00\x03" "a b", 8}, ERR_PARSE},
-        {"two names", 0, {(const uint8_t *)"\x00\x08\x00\x00\x01" "a\x00\x00\x01" "b", 10}, ERR_PARSE},
-        {"rest after the list", 0, {(const uint8_t *)"\x00\x04\x00\x00\x01" "ax", 7}, ERR_PARSE},
+        {"0 byte in a name",
+         0,
+         {(const uint8_t *)"\x00\x06\x00\x00\x03"
+                           "a\0b",
+          8},
+         ERR_PARSE},
+        {"space in a name",
+         0,
+         {(const uint8_t *)"\x00\x06\x00\x00\x03"
+                           "a b",
+          8},
+         ERR_PARSE},
+        {"two names",
+         0,
+         {(const uint8_t *)"\x00\x08\x00\x00\x01"
+                           "a\x00\x00\x01"
+                           "b",
+          10},
+         ERR_PARSE},
+        {"rest after the list",
+         0,
+         {(const uint8_t *)"\x00\x04\x00\x00\x01"
+                           "ax",
+          7},
+         ERR_PARSE},
         {"empty extension", 0, {NULL, 0}, ERR_PARSE},
         {"empty ALPN list", 16, {(const uint8_t *)"\x00\x00", 2}, ERR_PARSE},
         {"empty protocol", 16, {(const uint8_t *)"\x00\x02\x00\x00", 4}, ERR_PARSE},

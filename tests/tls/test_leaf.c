@@ -28,7 +28,13 @@ static void test_bytes(void **state)
 {
     struct world *w = *state;
     struct buf der = BUF_INIT;
-    struct span more = SPAN("*.example.com\0" "10.0.0.1\0" "bad name\0" "\0" "::1\0" "API.example.com\0" "10.0.0.1");
+    struct span more = SPAN("*.example.com\0"
+                            "10.0.0.1\0"
+                            "bad name\0"
+                            "\0"
+                            "::1\0"
+                            "API.example.com\0"
+                            "10.0.0.1");
     assert_int_equal(leaf_mint(w->leaves, SPAN("api.example.com"), more, 1795000000, &der), ERR_OK);
     const uint8_t *p = buf_span(&der).p;
     assert_true(p[0] == 0x30 && p[1] == 0x82 && (size_t)(p[2] << 8 | p[3]) == der.n - 4);
@@ -77,7 +83,8 @@ static void test_openssl_strict(void **state)
         fwrite(buf_span(&pem).p, 1, pem.n, f);
         fclose(f);
         snprintf(check, sizeof check, "-verify_hostname %s", long_host);
-        snprintf(command, sizeof command, "openssl verify -x509_strict -purpose sslserver %s -CAfile %s/ca.pem %s >/dev/null",
+        snprintf(command, sizeof command,
+                 "openssl verify -x509_strict -purpose sslserver %s -CAfile %s/ca.pem %s >/dev/null",
                  names[i].check ? names[i].check : check, w->dir, path);
         int status = system(command);
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
@@ -93,8 +100,11 @@ static void test_openssl_strict(void **state)
 
 static void test_refused_names(void **state)
 {
-    static const char *const bad[] = {"", ".", "..", "a..b", "-a.example", "a-.example", "a b", "*", "*.", "a.*.b", "f*o.example", "1.2.3.4.5.",
-                                      "[]", "[::1", "::g", "exa\xc3\xa4mple.com", "a/b", "a:443"};
+    static const char *const bad[] = {"",           ".",          "..",          "a..b",
+                                      "-a.example", "a-.example", "a b",         "*",
+                                      "*.",         "a.*.b",      "f*o.example", "1.2.3.4.5.",
+                                      "[]",         "[::1",       "::g",         "exa\xc3\xa4mple.com",
+                                      "a/b",        "a:443"};
     struct world *w = *state;
     struct leaf *leaf;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -176,7 +186,8 @@ static void *worker(void *arg)
         struct leaf *leaf;
         if (leaf_get(work->w->leaves, span_str(host), SPAN_EMPTY, &leaf) ||
             tls_accept(&s.tls, work->w->server, leaf, SPAN("h2"), &end_events, &s) ||
-            tls_connect(&c.tls, work->w->client, span_str(host), 443, SPAN("\2h2"), &end_events, &c) || tls_start(c.tls)) {
+            tls_connect(&c.tls, work->w->client, span_str(host), 443, SPAN("\2h2"), &end_events, &c) ||
+            tls_start(c.tls)) {
             work->failures++;
             return NULL;
         }

@@ -197,7 +197,9 @@ static void test_ticket_of_another_host(void **state)
         assert_false(resumed(w, "mine.example.com", versions[v]));
         struct leaf *leaf;
         /* The names of both versions' hosts; see pair_open(). */
-        assert_int_equal(leaf_get(w->leaves, SPAN("other.example.com"), SPAN("mine.example.com\0v303-mine.example.com\0"), &leaf), ERR_OK);
+        assert_int_equal(leaf_get(w->leaves, SPAN("other.example.com"),
+                                  SPAN("mine.example.com\0v303-mine.example.com\0"), &leaf),
+                         ERR_OK);
         pair_open(w, &c, &s, "mine.example.com", SPAN_EMPTY, SPAN_EMPTY, versions[v]);
         tls_destroy(&s.tls);
         assert_int_equal(tls_accept(&s.tls, w->server, leaf, SPAN_EMPTY, &end_events, &s), ERR_OK);
@@ -423,12 +425,19 @@ static void test_key_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_chunk_size), cmocka_unit_test(test_one_byte_writes),
-        cmocka_unit_test(test_info), cmocka_unit_test(test_alpn),
-        cmocka_unit_test(test_resumption), cmocka_unit_test(test_ticket_of_another_host),
-        cmocka_unit_test(test_origin_downgrade), cmocka_unit_test(test_close_and_truncation), cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_client_refuses_us), cmocka_unit_test(test_key_update),
-        cmocka_unit_test(test_callback_errors), cmocka_unit_test(test_key_log),
+        cmocka_unit_test(test_every_chunk_size),
+        cmocka_unit_test(test_one_byte_writes),
+        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_alpn),
+        cmocka_unit_test(test_resumption),
+        cmocka_unit_test(test_ticket_of_another_host),
+        cmocka_unit_test(test_origin_downgrade),
+        cmocka_unit_test(test_close_and_truncation),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_client_refuses_us),
+        cmocka_unit_test(test_key_update),
+        cmocka_unit_test(test_callback_errors),
+        cmocka_unit_test(test_key_log),
     };
     return cmocka_run_group_tests(tests, world_open, world_close);
 }

@@ -24,8 +24,10 @@ static void show(struct end *server, struct span der, struct key *key)
 {
     struct buf pkcs8 = BUF_INIT;
     assert_int_equal(key_pkcs8(key, &pkcs8), ERR_OK);
-    assert_int_equal(wolfSSL_use_certificate_buffer(server->tls->ssl, der.p, (long)der.n, WOLFSSL_FILETYPE_ASN1), WOLFSSL_SUCCESS);
-    assert_int_equal(wolfSSL_use_PrivateKey_buffer(server->tls->ssl, buf_span(&pkcs8).p, (long)pkcs8.n, WOLFSSL_FILETYPE_ASN1),
+    assert_int_equal(wolfSSL_use_certificate_buffer(server->tls->ssl, der.p, (long)der.n, WOLFSSL_FILETYPE_ASN1),
+                     WOLFSSL_SUCCESS);
+    assert_int_equal(wolfSSL_use_PrivateKey_buffer(server->tls->ssl, buf_span(&pkcs8).p, (long)pkcs8.n,
+                                                   WOLFSSL_FILETYPE_ASN1),
                      WOLFSSL_SUCCESS);
     key_wipe(&pkcs8);
 }
@@ -42,10 +44,12 @@ static const struct fault faults[] = {
     {"good address", "127.0.0.1", "127.0.0.1", -1, 1, BY_US, NULL},
     {"good IPv6 address, spelled otherwise", "2001:db8:0::1", "2001:db8::1", -1, 1, BY_US, NULL},
     {"wildcard", "www.wild.example", "*.wild.example", -1, 1, BY_US, NULL},
-    {"wildcard, two labels", "a.b.wild.example", "*.wild.example", -1, 1, BY_US, "is for *.wild.example, not for a.b.wild.example"},
+    {"wildcard, two labels", "a.b.wild.example", "*.wild.example", -1, 1, BY_US,
+     "is for *.wild.example, not for a.b.wild.example"},
     {"wildcard, none", "wild.example", "*.wild.example", -1, 1, BY_US, "is for *.wild.example, not for wild.example"},
     {"too wide a wildcard", "foo.com", "*.com", -1, 1, BY_US, "is for *.com"},
-    {"wrong name", "a.example.com", "b.example.com", -1, 1, BY_US, "the certificate is for b.example.com, not for a.example.com"},
+    {"wrong name", "a.example.com", "b.example.com", -1, 1, BY_US,
+     "the certificate is for b.example.com, not for a.example.com"},
     {"wrong address", "127.0.0.1", "127.0.0.2", -1, 1, BY_US, "is for 127.0.0.2, not for 127.0.0.1"},
     {"a name for an address", "127.0.0.1", "localhost", -1, 1, BY_US, "is for localhost, not for 127.0.0.1"},
     {"expired", "old.example.com", "old.example.com", -3, -1, BY_US, "has expired (notAfter "},
@@ -56,7 +60,8 @@ static const struct fault faults[] = {
 
 static void make_certificate(const struct world *w, const struct fault *f, struct key *key, struct buf *der)
 {
-    struct x509_validity validity = {now_s() + (uint64_t)(int64_t)(f->from_days * DAY_S), now_s() + (uint64_t)(int64_t)(f->to_days * DAY_S)};
+    struct x509_validity validity = {now_s() + (uint64_t)(int64_t)(f->from_days * DAY_S),
+                                     now_s() + (uint64_t)(int64_t)(f->to_days * DAY_S)};
     struct x509_name name;
     struct x509_issuer issuer = ca_issuer(w->ca);
     struct buf stranger = BUF_INIT;
@@ -112,7 +117,9 @@ static void test_faults(void **state)
             struct buf session = BUF_INIT;
             struct chain *chain;
             if (want)
-                assert_int_equal(sessions_get(tls_client_sessions(w->client), buf_span(&c.tls->session_key), &session, &chain), ERR_NOT_FOUND);
+                assert_int_equal(sessions_get(tls_client_sessions(w->client), buf_span(&c.tls->session_key), &session,
+                                              &chain),
+                                 ERR_NOT_FOUND);
             pair_close(&c, &s);
             buf_free(&der);
         }
@@ -153,7 +160,8 @@ static void openssl_start(struct openssl *o, const char *arguments)
     char command[1024], line[256];
     int out[2];
     /* `exec`, so that the process is openssl itself; -www, so that it does not end with its standard input. */
-    snprintf(command, sizeof command, "exec openssl s_server -accept 127.0.0.1:0 -www -naccept 8 %s 2>/dev/null", arguments);
+    snprintf(command, sizeof command, "exec openssl s_server -accept 127.0.0.1:0 -www -naccept 8 %s 2>/dev/null",
+             arguments);
     assert_int_equal(pipe(out), 0);
     o->pid = fork();
     assert_true(o->pid >= 0);
@@ -186,7 +194,9 @@ static void openssl_stop(struct openssl *o)
 static int dial(int port)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_true(fd >= 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
     return fd;
@@ -198,7 +208,8 @@ static void talk(struct world *w, const struct openssl *o, struct end *c, const 
     int fd = dial(o->port);
     uint8_t block[4096];
     *c = (struct end){0};
-    assert_int_equal(tls_connect(&c->tls, w->client, span_str(host), (unsigned)o->port, SPAN_EMPTY, &end_events, c), ERR_OK);
+    assert_int_equal(tls_connect(&c->tls, w->client, span_str(host), (unsigned)o->port, SPAN_EMPTY, &end_events, c),
+                     ERR_OK);
     c->error = tls_start(c->tls);
     for (int i = 0; i < 200 && !c->error && !c->closed; i++) {
         struct span out = buf_span(&c->out);
@@ -239,7 +250,8 @@ static void test_no_certificate(void **state)
             struct openssl o;
             struct end c;
             if (strstr(servers[i], "server.pem"))
-                snprintf(arguments, sizeof arguments, "-cert %s/server.pem -key %s/server.key%s", w->dir, w->dir, strstr(servers[i], " -tls"));
+                snprintf(arguments, sizeof arguments, "-cert %s/server.pem -key %s/server.key%s", w->dir, w->dir,
+                         strstr(servers[i], " -tls"));
             else
                 snprintf(arguments, sizeof arguments, "%s", servers[i]);
             world_client(w, insecure);
@@ -273,7 +285,8 @@ static void test_openssl_origin(void **state)
         struct openssl o;
         struct end c;
         struct tls_info info;
-        snprintf(arguments, sizeof arguments, "-cert %s/server.pem -key %s/server.key %s", w->dir, w->dir, cases[i].arguments);
+        snprintf(arguments, sizeof arguments, "-cert %s/server.pem -key %s/server.key %s", w->dir, w->dir,
+                 cases[i].arguments);
         openssl_start(&o, arguments);
         /* Not trusted, then trusted. */
         talk(w, &o, &c, "localhost");
@@ -314,8 +327,10 @@ static int open_with_server(void **state)
     if (world_open(state))
         return -1;
     struct world *w = *state;
-    snprintf(command, sizeof command, "openssl req -x509 -newkey rsa:2048 -nodes -keyout %s/server.key -out %s/server.pem -days 2 "
-             "-subj /CN=server -addext subjectAltName=DNS:localhost 2>/dev/null", w->dir, w->dir);
+    snprintf(command, sizeof command,
+             "openssl req -x509 -newkey rsa:2048 -nodes -keyout %s/server.key -out %s/server.pem -days 2 "
+             "-subj /CN=server -addext subjectAltName=DNS:localhost 2>/dev/null",
+             w->dir, w->dir);
     return system(command) == 0 ? 0 : -1;
 }
 
