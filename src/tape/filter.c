@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "base/util.h"
 #include "tape/content.h"
+#include "tape/pattern.h"
 
 #include <regex.h>
 #include <stdio.h>
@@ -210,34 +211,15 @@ static enum err take_word(struct parser *p)
     return buf_put(&p->word, span_of(p->text.p + start, p->at - start));
 }
 
-/* What Python's and Perl's users write and POSIX lacks: \d and \D. */
-static enum err put_pattern(struct buf *out, struct span word)
-{
-    enum err e = ERR_OK;
-    bool bracket = false;
-    for (size_t i = 0; !e && i < word.n; i++) {
-        uint8_t c = word.p[i], after = i + 1 < word.n ? word.p[i + 1] : 0;
-        if (c == '\\' && !bracket && (after == 'd' || after == 'D')) {
-            e = buf_put_str(out, after == 'd' ? "[0-9]" : "[^0-9]");
-            i++;
-            continue;
-        }
-        if (c == '\\' && !bracket && after) {
-            e = buf_put(out, span_of(word.p + i, 2));
-            i++;
-            continue;
-        }
-        bracket = c == '[' ? true : c == ']' ? false : bracket;
-        e = buf_put_byte(out, c);
-    }
-    return e;
-}
-
 static enum err node_compile(struct parser *p, struct node *n)
 {
     struct buf pattern = BUF_INIT;
-    enum err e = put_pattern(&pattern, buf_span(&p->word));
+    enum err e = pattern_translate(buf_span(&p->word), &pattern);
     const char *text = e ? NULL : buf_cstr(&pattern);
+    if (e == ERR_UNSUPPORTED) {
+        buf_free(&pattern);
+        return refuse(p, "look-around and flags \"(?\" are not supported:", buf_span(&p->word));
+    }
     if (!text) {
         buf_free(&pattern);
         return ERR_NOMEM;
