@@ -155,7 +155,8 @@ enum options_result options_parse(enum command_id command, int argc, char **argv
         if (value == -1)
             break;
         if (value == '?' || value == ':') {
-            e = complain(command, value, argv, problem);
+            if (complain(command, value, argv, problem))
+                buf_clear(problem); /* no memory even for the sentence */
             return OPTIONS_WRONG;
         }
         const struct option_row *row = value == 1 ? NULL : option_by_value(command, value);

@@ -164,8 +164,9 @@ enum err output_file(const char *path, unsigned mode, struct span bytes, struct 
     enum err e = output_open(&o, path, mode, problem);
     if (e)
         return e;
-    e = output_put(o, bytes); /* kept by `o` */
-    return output_commit(&o, problem);
+    enum err put = output_put(o, bytes);
+    e = output_commit(&o, problem); /* explains a failed put, too */
+    return e ? e : put;
 }
 
 enum err output_stdout(struct span bytes)

@@ -224,6 +224,7 @@ static enum err write_flow(const struct show_command *c, struct show *s, int64_t
     } else if (!e) {
         e = c->form ? c->form(s) : show_human(s);
     }
+    s->flow = NULL;
     tape_cursor_close(&cursor);
     return e;
 }

@@ -11,39 +11,7 @@
 #define RINGTAPE_FLOW_EXCHANGE_H
 
 #include "flow/connection.h"
-#include "http/head.h"
-
-/* name, word on the tape */
-#define FLOW_KINDS(X)                                                                                                  \
-    X(FLOW_HTTP, "http")                                                                                               \
-    X(FLOW_WEBSOCKET, "websocket")                                                                                     \
-    X(FLOW_TUNNEL, "tunnel")
-
-enum flow_kind {
-#define FLOW_KIND_ENUM(name, word) name,
-    FLOW_KINDS(FLOW_KIND_ENUM)
-#undef FLOW_KIND_ENUM
-};
-
-enum part {
-    PART_HEAD,          /* request head; final response head */
-    PART_INFORMATIONAL, /* response: 1xx */
-    PART_BODY,
-    PART_TRAILERS,
-    PART_END,   /* the message is complete */
-    PART_ERROR, /* it never will be; nothing follows in this direction */
-};
-
-struct event {
-    enum part part;
-    uint64_t at_ns;                 /* monotonic */
-    const struct head *head;        /* PART_HEAD, PART_INFORMATIONAL */
-    bool no_body;                   /* PART_HEAD: neither body nor trailers follow */
-    struct span data;               /* PART_BODY */
-    const struct headers *trailers; /* PART_TRAILERS */
-    enum err error;                 /* PART_ERROR */
-    const char *reason;             /* PART_ERROR: for people; not NULL */
-};
+#include "flow/event.h"
 
 struct exchange;
 struct origin;
@@ -80,8 +48,8 @@ struct filter {
 struct filter_ops {
     void (*request)(struct filter *filter, struct exchange *x, const struct event *event);
     void (*response)(struct filter *filter, struct exchange *x, const struct event *event); /* NULL: passed on */
-    void (*end)(struct filter *filter,
-                struct exchange *x); /* free exchange->filter_state[filter->index]; may be NULL */
+    /* Free exchange->filter_state[filter->index]. NULL: nothing to free. */
+    void (*end)(struct filter *filter, struct exchange *x);
 };
 
 /* What every exchange of one worker runs through. Embedded by the worker. */
@@ -107,8 +75,7 @@ struct exchange {
     uint64_t sent_ns;                 /* when the request head was handed to the server connection; 0: not yet */
     const struct origin_facts *facts; /* what the probe of this tunnel said; borrowed from the client leg; NULL: none */
     const char *intercepted_sni;      /* the name in the client's TLS, "" plain; borrowed from the client leg */
-    struct span
-        tunnel_host; /* where CONNECT asked to go, when inside one; borrowed from the client leg; empty: the URL says */
+    struct span tunnel_host; /* CONNECT's target, when inside one; borrowed from the client leg; empty: the URL says */
     unsigned tunnel_port;
     bool tunnel_tls; /* FLOW_TUNNEL: the client's TLS was taken off; towards the origin it is put on again */
     uint64_t request_bytes, response_bytes;           /* body bytes after transfer-decoding, so far */
@@ -144,9 +111,8 @@ void exchange_response(struct exchange *x, const struct event *event);
 void exchange_pass_request(struct exchange *x, const struct filter *from, const struct event *event);
 void exchange_pass_response(struct exchange *x, const struct filter *from, const struct event *event);
 
-/* Client leg: stop or go on delivering the response. */
+/* Stop or go on delivering: the client leg the response, the origin the request body. */
 void exchange_pause_response(struct exchange *x, bool paused);
-/* Origin: stop or go on delivering the request body. */
 void exchange_pause_request(struct exchange *x, bool paused);
 
 /* Origin: the connection that carries it. Takes a reference. */
@@ -157,8 +123,6 @@ void exchange_set_kind(struct exchange *x, enum flow_kind kind);
 
 /* Tells the taps of an exchange that failed before any origin was asked (a client that refused our certificate). */
 void exchange_record_failure(const struct exchange *x, const struct head *request, enum err why, const char *reason);
-
-const char *flow_kind_word(enum flow_kind kind);
 
 /* What the client is told when no answer could be had: 502, 504, 508, or 501 for a miss. */
 unsigned exchange_error_status(enum err e);

@@ -53,7 +53,10 @@ void h1_expect(struct h1 *codec, struct span method);
 /* Parses. *used says how many bytes were taken: all of them, unless a message ended: then parsing stops right after it (so that
  * pipelined messages wait, RFC 9112 §9.3.2) until h1_next(). Bytes after a CONNECT, an upgrade request or a 101/2xx-to-CONNECT response
  * are never taken.
- * Fails with ERR_PARSE, ERR_AMBIGUOUS (framing that two parsers could read differently), ERR_LIMIT, or what a callback returned. */
+ * Methods: any token, in any case; targets: any graphic bytes, raw UTF-8 too. A Host that disagrees with an absolute target is replaced by the
+ * target's authority in the head (RFC 9112 §3.2.2).
+ * Fails with ERR_PARSE, ERR_AMBIGUOUS (framing that two parsers could read differently), ERR_UNSUPPORTED (a transfer coding around which the
+ * framing is clear: "gzip, chunked"; answer 501), ERR_LIMIT, ERR_NOMEM, or what a callback returned. */
 MUST_USE enum err h1_feed(struct h1 *codec, struct span in, size_t *used);
 
 /* Makes ready for the next message on the connection, after `end`. An upgrade request that was refused goes on as HTTP. */
@@ -86,7 +89,9 @@ struct h1_out {
 };
 
 /* Drops hop-by-hop fields, then writes what the framing needs (Content-Length kept in place where it agrees). A request's Host is kept, or
- * written first from host and port. Also fails with ERR_PARSE when a name or value would break the framing (CR, LF, NUL). */
+ * written first from host and port. "TE: trailers" is kept; Proxy-Authorization only with absolute_form or CONNECT, Proxy-Authenticate only in
+ * a 407: whoever sends those on must have put them there. A response of H1_NO_BODY that is none by its status gets Content-Length 0.
+ * Also fails with ERR_PARSE when a name or value would break the framing (CR, LF, NUL). */
 MUST_USE enum err h1_put_request(struct buf *out, const struct head *head, const struct h1_out *how);
 MUST_USE enum err h1_put_response(struct buf *out, const struct head *head, const struct h1_out *how);
 

@@ -195,6 +195,7 @@ static uint64_t position_take(struct matcher *m, uint32_t track, uint32_t group)
 /* Which of n recordings answers request number `at` of its key (from 0). False: none does any more. */
 static bool pick(enum replay_order order, uint32_t n, uint64_t at, uint32_t *which, bool *repeat)
 {
+    assert(n > 0);
     *repeat = at >= (order == ORDER_FIRST || order == ORDER_LAST ? 1 : n);
     switch (order) {
     case ORDER_FIRST:

@@ -363,10 +363,10 @@ enum err dial_start(struct dial **out, struct loop *loop, struct resolver *resol
     return ERR_OK;
 }
 
-void dial_cancel(struct dial **out)
+void dial_cancel(struct dial **d)
 {
-    struct dial *d = *out;
-    *out = NULL;
-    if (d)
-        dial_free(d);
+    struct dial *it = *d;
+    *d = NULL;
+    if (it)
+        dial_free(it);
 }

@@ -33,7 +33,7 @@ bool resolver_cached(struct resolver *r, const char *host, struct lookup_result 
 /* Asks the pool; `done` is called from the loop unless the look-up is cancelled first. Fails with ERR_NOMEM. */
 MUST_USE enum err lookup_start(struct lookup **out, struct resolver *r, struct loop *loop, const char *host,
                                void (*done)(void *ctx, const struct lookup_result *result), void *ctx);
-void lookup_cancel(struct lookup **l);
+void lookup_cancel(struct lookup **closing);
 
 /* The post by which an answer reaches the loop. */
 void lookup_answered(struct post *post);

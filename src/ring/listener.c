@@ -182,10 +182,10 @@ void listener_resume(struct listener *l)
     io_touch(&l->io);
 }
 
-void listener_close(struct listener **out)
+void listener_close(struct listener **closing)
 {
-    struct listener *l = *out;
-    *out = NULL;
+    struct listener *l = *closing;
+    *closing = NULL;
     if (!l)
         return;
     l->closing = true;

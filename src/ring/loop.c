@@ -327,10 +327,10 @@ static void loop_drain(struct loop *loop)
     loop_bury(loop);
 }
 
-void loop_destroy(struct loop **out)
+void loop_destroy(struct loop **closing)
 {
-    struct loop *loop = *out;
-    *out = NULL;
+    struct loop *loop = *closing;
+    *closing = NULL;
     if (!loop)
         return;
     assert(!loop->running);

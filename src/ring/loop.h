@@ -27,8 +27,8 @@ struct loop_config {
 /* Fails with ERR_UNSUPPORTED (that backend is refused by the kernel or the container), ERR_NO_FDS, ERR_NOMEM, ERR_IO. */
 MUST_USE enum err loop_create(struct loop **out, const struct loop_config *config);
 
-/* Nothing of the loop's may be open any more, but for closed streams that still flush: those are cut. Clears *loop. */
-void loop_destroy(struct loop **loop);
+/* Nothing of the loop's may be open any more, but for closed streams that still flush: those are cut. Clears *closing. */
+void loop_destroy(struct loop **closing);
 
 /* "io_uring" or "epoll". Static. */
 const char *loop_backend_name(const struct loop *loop);

@@ -41,15 +41,15 @@ MUST_USE enum err listener_open(struct listener **out, struct loop *loop, int fd
 void listener_pause(struct listener *l);
 void listener_resume(struct listener *l);
 
-/* Closes the descriptor: no callback after this. Clears *l. */
-void listener_close(struct listener **l);
+/* Closes the descriptor: no callback after this. Clears *closing. */
+void listener_close(struct listener **closing);
 
 /* ---- resolving ---- */
 
 /* A pool of threads with a short cache, shared by all loops. */
 struct resolver;
 MUST_USE enum err resolver_create(struct resolver **out, unsigned threads, const struct log *log);
-void resolver_destroy(struct resolver **r);
+void resolver_destroy(struct resolver **closing);
 
 /* Look-ups that have gone to getaddrinfo so far (replay shows that it made none). */
 uint64_t resolver_lookups(const struct resolver *r);

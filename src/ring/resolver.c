@@ -250,10 +250,10 @@ void lookup_answered(struct post *post)
     mem_free(l);
 }
 
-void lookup_cancel(struct lookup **out)
+void lookup_cancel(struct lookup **closing)
 {
-    struct lookup *l = *out;
-    *out = NULL;
+    struct lookup *l = *closing;
+    *closing = NULL;
     if (!l)
         return;
     struct resolver *r = l->resolver;
@@ -296,10 +296,10 @@ enum err resolver_create(struct resolver **out, unsigned threads, const struct l
 }
 
 /* Waits for the look-ups that the system is at; getaddrinfo() cannot be interrupted. */
-void resolver_destroy(struct resolver **out)
+void resolver_destroy(struct resolver **closing)
 {
-    struct resolver *r = *out;
-    *out = NULL;
+    struct resolver *r = *closing;
+    *closing = NULL;
     if (!r)
         return;
     pthread_mutex_lock(&r->mutex);

@@ -345,10 +345,10 @@ static void stream_flush(struct stream *s)
     loop_start(s->loop, &s->linger, LIMIT_SHUTDOWN_MS * NS_PER_MS);
 }
 
-void stream_close(struct stream **out, enum stream_close_how how)
+void stream_close(struct stream **closing, enum stream_close_how how)
 {
-    struct stream *s = *out;
-    *out = NULL;
+    struct stream *s = *closing;
+    *closing = NULL;
     if (!s)
         return;
     assert(s->state == STREAM_OPEN);
@@ -435,12 +435,12 @@ bool stream_local(const struct stream *s, struct sockaddr_storage *out)
 size_t stream_count_flushing(const struct loop *loop)
 {
     size_t n = 0;
-    for (const struct list *it = loop->ios.next; it != &loop->ios; it = it->next) {
-        const struct io *io = container_of(it, const struct io, link);
-        if (io->class != &stream_class)
-            continue;
-        const struct stream *s = container_of(io, const struct stream, io);
-        n += s->state == STREAM_FLUSHING && s->queue.n > 0;
+    for (struct list *it = loop->ios.next; it != &loop->ios; it = it->next) {
+        struct io *io = container_of(it, struct io, link);
+        if (io->class == &stream_class) {
+            const struct stream *s = container_of(io, struct stream, io);
+            n += s->state == STREAM_FLUSHING && s->queue.n > 0;
+        }
     }
     return n;
 }

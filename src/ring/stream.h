@@ -49,8 +49,8 @@ enum stream_close_how {
     STREAM_ABORT, /* at once; RST if anything is unsent or unread */
 };
 
-/* Ends it and clears *s (may be NULL). No callback comes after this; the memory goes when the kernel has let go. */
-void stream_close(struct stream **s, enum stream_close_how how);
+/* Ends it and clears *closing (may be NULL). No callback comes after this; the memory goes when the kernel has let go. */
+void stream_close(struct stream **closing, enum stream_close_how how);
 
 /* Streams that were closed with STREAM_FLUSH and still hold bytes that the kernel has not taken. */
 size_t stream_count_flushing(const struct loop *loop);

@@ -172,7 +172,7 @@ enum err tape_body_read(struct tape *tape, const struct tape_body_ref *ref, size
     size_t before = out->n;
     enum err e = tape_body_open(tape, ref, &body);
     while (!e) {
-        struct span piece;
+        struct span piece = SPAN_EMPTY;
         int64_t at_ns;
         e = tape_body_next(body, &piece, &at_ns);
         if (!e && piece.n > max - (out->n - before))

@@ -78,7 +78,7 @@ static inline json_t *json_path(json_t *at, const char *path)
         assert_true(n < sizeof name);
         memcpy(name, path, n);
         name[n] = '\0';
-        at = json_is_array(at) ? json_array_get(at, (size_t)atol(name)) : json_object_get(at, name);
+        at = json_is_array(at) ? json_array_get(at, strtoul(name, NULL, 10)) : json_object_get(at, name);
         path += n + (path[n] == '/');
     }
     return at;

@@ -23,10 +23,19 @@ static void a_line_a_flow(void **state)
     struct buf out = BUF_INIT;
     (void)state;
     fixture_open(&f, fixture_path(path, "a.tape"));
-    int64_t id = fixture_connection(&f, (struct tape_connection){.server = true, .peer = SPAN("192.0.2.1:80"), .dns_ns = -1,
-                                                                 .connected_ns = 1000000, .tls_ns = -1, .closed_ns = -1});
-    fixture_add(&f, &(struct fixture_flow){.path = "/\xff", .method = "POST", .request_body = "a\nb", .response_body = "\xff",
-                                           .response_headers = gzip, .track = "t1", .server_connection = id});
+    int64_t id = fixture_connection(&f, (struct tape_connection){.server = true,
+                                                                 .peer = SPAN("192.0.2.1:80"),
+                                                                 .dns_ns = -1,
+                                                                 .connected_ns = 1000000,
+                                                                 .tls_ns = -1,
+                                                                 .closed_ns = -1});
+    fixture_add(&f, &(struct fixture_flow){.path = "/\xff",
+                                           .method = "POST",
+                                           .request_body = "a\nb",
+                                           .response_body = "\xff",
+                                           .response_headers = gzip,
+                                           .track = "t1",
+                                           .server_connection = id});
     fixture_add(&f, &(struct fixture_flow){.no_response = true, .error = "reset: by peer", .response_end_ns = -1});
     fixture_close(&f);
     const char *text = export_text(path, (struct har_options){.format = HAR_FORMAT_JSONL}, &out);
@@ -44,10 +53,14 @@ static void a_line_a_flow(void **state)
     assert_json(e, "request_headers", "[[\"Host\",\"example.test\"]]");
     assert_json(e, "request_body", "{\"bytes\":3,\"text\":\"a\\nb\"}");
     assert_json(e, "response_headers", "[[\"Content-Encoding\",\"gzip\"],[{\"base64\":\"WC3/\"},\"1\"]]");
-    assert_json(e, "response_body", "{\"bytes\":1,\"comment\":\"as it came: Content-Encoding gzip could not be undone (it ends early)\","
-                                    "\"base64\":\"/w==\"}");
-    assert_json(e, "timings", "{\"blocked\":1,\"dns\":null,\"connect\":1,\"ssl\":null,\"send\":0,\"wait\":3,\"receive\":3}");
-    assert_json(e, "server", "{\"connection\":1,\"reused\":false,\"address\":\"192.0.2.1:80\",\"tls\":null,\"cipher\":null,\"alpn\":null}");
+    assert_json(e, "response_body",
+                "{\"bytes\":1,\"comment\":\"as it came: Content-Encoding gzip could not be undone (it ends early)\","
+                "\"base64\":\"/w==\"}");
+    assert_json(e, "timings",
+                "{\"blocked\":1,\"dns\":null,\"connect\":1,\"ssl\":null,\"send\":0,\"wait\":3,\"receive\":3}");
+    assert_json(
+        e, "server",
+        "{\"connection\":1,\"reused\":false,\"address\":\"192.0.2.1:80\",\"tls\":null,\"cipher\":null,\"alpn\":null}");
     assert_json(e, "ttfb_ms", "5");
     assert_json(e, "total_ms", "8");
     assert_json(e, "complete", "true");
@@ -99,29 +112,49 @@ static const char *run_script(const struct fixture_flow *flow, struct buf *scrip
     write_file(file, text, 0700);
     (void)snprintf(file, sizeof file, "%s/curl", path);
     write_file(file, fake_curl, 0700);
-    (void)snprintf(command, sizeof command, "cd '%s' && PATH='%s':/usr/bin:/bin sh ./script 2>&1 </dev/null", path, path);
+    (void)snprintf(command, sizeof command, "cd '%s' && PATH='%s':/usr/bin:/bin sh ./script 2>&1 </dev/null", path,
+                   path);
     FILE *p = popen(command, "r");
     assert_non_null(p);
     for (size_t n; (n = fread(piece, 1, sizeof piece, p)) > 0;)
         assert_int_equal(buf_put(said, span_of(piece, n)), ERR_OK);
     assert_int_equal(pclose(p), 0);
-    (void)strcat(path, "/x");
-    fixture_cleanup(path);
+    (void)snprintf(file, sizeof file, "%s/x", path);
+    fixture_cleanup(file);
     return buf_cstr(said);
 }
 
-#define CURL "<--silent><--show-error><--globoff><--path-as-is>"
-#define NO_AGENT "<--header><User-Agent:>"
+#define CURL      "<--silent><--show-error><--globoff><--path-as-is>"
+#define NO_AGENT  "<--header><User-Agent:>"
 #define NO_ACCEPT "<--header><Accept:>"
 #define NO_EXPECT "<--header><Expect:>"
-#define NO_TYPE "<--header><Content-Type:>"
+#define NO_TYPE   "<--header><Content-Type:>"
 
 static void commands_of_a_shell(void **state)
 {
-    static const char *const plain[] = {"Host", "example.test", "User-Agent", "x y", "Accept", "*/*", "Accept-Encoding", "gzip", "X-Empty", "",
-                                        "Connection", "keep-alive, X-Hop", "X-Hop", "1", "Content-Length", "9", NULL};
-    static const char *const nasty[] = {"Host", "other.test", "X-A", "'; touch pwned; echo '$(touch pwned)`touch pwned`", "@file", "x",
-                                        "User-Agent", "\xe9\"\\", "Accept", "@/etc/passwd", NULL};
+    static const char *const plain[] = {"Host",
+                                        "example.test",
+                                        "User-Agent",
+                                        "x y",
+                                        "Accept",
+                                        "*/*",
+                                        "Accept-Encoding",
+                                        "gzip",
+                                        "X-Empty",
+                                        "",
+                                        "Connection",
+                                        "keep-alive, X-Hop",
+                                        "X-Hop",
+                                        "1",
+                                        "Content-Length",
+                                        "9",
+                                        NULL};
+    static const char *const nasty[] = {"Host",       "other.test",
+                                        "X-A",        "'; touch pwned; echo '$(touch pwned)`touch pwned`",
+                                        "@file",      "x",
+                                        "User-Agent", "\xe9\"\\",
+                                        "Accept",     "@/etc/passwd",
+                                        NULL};
     static const struct {
         struct fixture_flow flow;
         const char *said;
@@ -130,15 +163,17 @@ static void commands_of_a_shell(void **state)
          CURL "<--header><User-Agent: x y><--header><Accept: */*><--header><Accept-Encoding: gzip><--header><X-Empty;>"
               "<--url><http://example.test/a?b=[1]&c={x}>\n"},
         {{.path = "/'$(touch pwned)", .request_headers = nasty},
-         CURL "<--header><Host: other.test><--header><X-A: '; touch pwned; echo '$(touch pwned)`touch pwned`>"
-              "<--header><User-Agent: \xe9\"\\><--header><Accept: @/etc/passwd><--url><http://example.test/'$(touch%20pwned)>\n"},
+         CURL
+         "<--header><Host: other.test><--header><X-A: '; touch pwned; echo '$(touch pwned)`touch pwned`>"
+         "<--header><User-Agent: \xe9\"\\><--header><Accept: @/etc/passwd><--url><http://example.test/'$(touch%20pwned)>\n"},
         {{.method = "HEAD"}, CURL "<--head>" NO_AGENT NO_ACCEPT "<--url><http://example.test/>\n"},
         {{.method = "OPTIONS", .path = "*"},
          CURL "<--request><OPTIONS><--request-target><*>" NO_AGENT NO_ACCEPT "<--url><http://example.test/*>\n"},
         {{.method = "POST", .request_body = "@it's\n$HOME\n"},
          CURL NO_AGENT NO_ACCEPT NO_TYPE NO_EXPECT "<--data-raw><@it's\n$HOME\n><--url><http://example.test/>\n"},
         {{.method = "PUT", .request_body = "\0%s\\n'\xff\n", .request_body_n = 8},
-         CURL "<--request><PUT>" NO_AGENT NO_ACCEPT NO_TYPE NO_EXPECT "<--data-binary><@-><--url><http://example.test/>0025735c6e27ff0a\n"},
+         CURL "<--request><PUT>" NO_AGENT NO_ACCEPT NO_TYPE NO_EXPECT
+              "<--data-binary><@-><--url><http://example.test/>0025735c6e27ff0a\n"},
         {{.method = "CONNECT", .path = "", .kind = "tunnel"}, ""},
         {{.method = "CONNECT", .path = ""}, ""},
         {{.method = "GET x"}, ""},
@@ -166,7 +201,9 @@ static void bytes_through_a_pipe(void **state)
         assert_int_equal(buf_printf(&hex, "%02x", body[i]), ERR_OK);
     }
     assert_int_equal(buf_put_byte(&hex, '\n'), ERR_OK);
-    const char *text = run_script(&(struct fixture_flow){.method = "POST", .request_body = body, .request_body_n = BYTES}, &script, &said);
+    const char *text =
+        run_script(&(struct fixture_flow){.method = "POST", .request_body = body, .request_body_n = BYTES}, &script,
+                   &said);
     const char *found = strstr(text, "<http://example.test/>");
     assert_non_null(found);
     assert_string_equal(found + strlen("<http://example.test/>"), buf_cstr(&hex));
@@ -181,8 +218,11 @@ static void comments_stay_comments(void **state)
     static const char *const trailers[] = {"X-Sum", "1", NULL};
     struct buf script = BUF_INIT, said = BUF_INIT;
     (void)state;
-    assert_string_equal(run_script(&(struct fixture_flow){.kind = "x\ntouch pwned", .error = "a\r\necho pwned\x1b[2J",
-                                                          .request_trailers = trailers}, &script, &said), "");
+    assert_string_equal(run_script(&(struct fixture_flow){.kind = "x\ntouch pwned",
+                                                          .error = "a\r\necho pwned\x1b[2J",
+                                                          .request_trailers = trailers},
+                                   &script, &said),
+                        "");
     const char *text = buf_cstr(&script);
     assert_non_null(strstr(text, "# flow 1: GET http://example.test/ -> 200\n"));
     assert_non_null(strstr(text, "# it failed then: a\\x0d\\x0aecho pwned\\x1b[2J\n"));
@@ -200,8 +240,13 @@ static void out_of_memory(void **state)
     struct fixture f;
     (void)state;
     fixture_open(&f, fixture_path(path, "a.tape"));
-    fixture_add(&f, &(struct fixture_flow){.method = "POST", .path = "/?a=%20", .request_headers = request, .request_body = "a=b",
-                                           .response_headers = response, .response_body = "zzz", .error = "x: y"});
+    fixture_add(&f, &(struct fixture_flow){.method = "POST",
+                                           .path = "/?a=%20",
+                                           .request_headers = request,
+                                           .request_body = "a=b",
+                                           .response_headers = response,
+                                           .response_body = "zzz",
+                                           .error = "x: y"});
     fixture_close(&f);
     struct tape *tape = open_tape(path);
     for (int format = HAR_FORMAT_HAR; format <= HAR_FORMAT_CURL; format++) {
@@ -212,7 +257,8 @@ static void out_of_memory(void **state)
             uint8_t *room;
             assert_int_equal(buf_reserve(&out, 65536, &room), ERR_OK);
             mem_fail_after(n);
-            e = har_export(tape, &(struct har_options){.format = (enum har_format)format, .version = "1", .pages = true},
+            e = har_export(tape,
+                           &(struct har_options){.format = (enum har_format)format, .version = "1", .pages = true},
                            &(struct har_sink){keep, &out}, &result);
             mem_fail_after(-1);
             buf_free(&out);
@@ -226,8 +272,9 @@ static void out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_of_formats),   cmocka_unit_test(a_line_a_flow),          cmocka_unit_test(commands_of_a_shell),
-        cmocka_unit_test(bytes_through_a_pipe), cmocka_unit_test(comments_stay_comments), cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(names_of_formats),       cmocka_unit_test(a_line_a_flow),
+        cmocka_unit_test(commands_of_a_shell),    cmocka_unit_test(bytes_through_a_pipe),
+        cmocka_unit_test(comments_stay_comments), cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

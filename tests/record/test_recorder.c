@@ -767,8 +767,7 @@ static void a_full_disk(void **state)
     if (child == 0)
         _exit(fill_a_disk(path));
     int code = exit_code_of(child);
-    (void)snprintf(disk, sizeof disk, "%s", path);
-    (void)strcpy(strrchr(disk, '/'), "/disk");
+    (void)snprintf(disk, sizeof disk, "%.*s/disk", (int)(strrchr(path, '/') - path), path);
     (void)rmdir(disk);
     if (code != 77) {
         assert_int_equal(code, 0);

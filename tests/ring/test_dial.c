@@ -308,11 +308,11 @@ static void test_cache_is_bounded(void **state)
     c.forbidden = "127.0.0.1";
     char name[32];
     for (unsigned i = 0; i < LIMIT_RESOLVER_CACHE + 10; i++) {
-        snprintf(name, sizeof name, "4a-4a-%u.test", 4000 + i);
+        snprintf(name, sizeof name, "4a.%u.test", 4000 + i);
         call(&c, p.resolver, name, p.port, 0);
     }
     struct lookup_result found;
-    assert_false(resolver_cached(p.resolver, "4a-4a-4000.test", &found));
+    assert_false(resolver_cached(p.resolver, "4a.4000.test", &found));
     assert_true(resolver_cached(p.resolver, name, &found));
     assert_int_equal(resolver_lookups(p.resolver), LIMIT_RESOLVER_CACHE + 10);
     place_close(&p);

@@ -43,7 +43,8 @@ static struct tape *open_tape(const char *path)
     return tape;
 }
 
-#define GZIP "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x38\xbc\x32\x27\x27\x5f\x41\xa9\x24\xb1\x20\x55\x89\x2b\x63\x94\x07\xe5\x01\x00\x98\xa4\x4d\xb7\x18\x01\x00\x00"
+#define GZIP                                                                                                           \
+    "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x38\xbc\x32\x27\x27\x5f\x41\xa9\x24\xb1\x20\x55\x89\x2b\x63\x94\x07\xe5\x01\x00\x98\xa4\x4d\xb7\x18\x01\x00\x00"
 
 static void make_flows(struct fixture *f)
 {
@@ -54,20 +55,39 @@ static void make_flows(struct fixture *f)
         {.from_client = true, .kind = "text", .payload = "from the client"},
         {.from_client = false, .kind = "text", .payload = "from the origin"},
     };
-    int64_t client = fixture_connection(f, (struct tape_connection){.peer = SPAN("127.0.0.1:5555"), .dns_ns = -1, .connected_ns = -1,
-                                                                    .tls_ns = -1, .closed_ns = -1});
-    int64_t server = fixture_connection(f, (struct tape_connection){.server = true, .peer = SPAN("192.0.2.9:8443"), .dns_ns = -1,
-                                                                    .connected_ns = -1, .tls_ns = -1, .closed_ns = -1});
-    fixture_add(f, &(struct fixture_flow){.host = "api.test", .port = 443, .method = "POST", .path = "/v1/items?q=1", .status = 201,
-                                          .request_headers = json, .request_body = "{\"name\":\"apple\"}", .track = "t-one",
-                                          .client_connection = client, .server_connection = server});
-    fixture_add(f, &(struct fixture_flow){.path = "/style.css", .response_headers = css, .response_body = GZIP,
+    int64_t client = fixture_connection(
+        f, (struct tape_connection){
+               .peer = SPAN("127.0.0.1:5555"), .dns_ns = -1, .connected_ns = -1, .tls_ns = -1, .closed_ns = -1});
+    int64_t server = fixture_connection(f, (struct tape_connection){.server = true,
+                                                                    .peer = SPAN("192.0.2.9:8443"),
+                                                                    .dns_ns = -1,
+                                                                    .connected_ns = -1,
+                                                                    .tls_ns = -1,
+                                                                    .closed_ns = -1});
+    fixture_add(f, &(struct fixture_flow){.host = "api.test",
+                                          .port = 443,
+                                          .method = "POST",
+                                          .path = "/v1/items?q=1",
+                                          .status = 201,
+                                          .request_headers = json,
+                                          .request_body = "{\"name\":\"apple\"}",
+                                          .track = "t-one",
+                                          .client_connection = client,
+                                          .server_connection = server});
+    fixture_add(f, &(struct fixture_flow){.path = "/style.css",
+                                          .response_headers = css,
+                                          .response_body = GZIP,
                                           .response_body_n = sizeof GZIP - 1});
     fixture_add(f, &(struct fixture_flow){.path = "/gone", .no_response = true, .error = "reset: by peer"});
-    fixture_add(f, &(struct fixture_flow){.path = "/answered", .no_response = true, .answered = true, .status = 502, .error = "refused: no"});
-    fixture_add(f, &(struct fixture_flow){.kind = "websocket", .path = "/chat", .status = 101, .messages = messages, .messages_n = 2});
-    fixture_add(f, &(struct fixture_flow){.kind = "tunnel", .method = "CONNECT", .host = "mail.test", .port = 993, .path = ""});
-    fixture_add(f, &(struct fixture_flow){.path = "/not-gzip", .response_headers = broken, .response_body = "plain after all"});
+    fixture_add(f,
+                &(struct fixture_flow){
+                    .path = "/answered", .no_response = true, .answered = true, .status = 502, .error = "refused: no"});
+    fixture_add(f, &(struct fixture_flow){
+                       .kind = "websocket", .path = "/chat", .status = 101, .messages = messages, .messages_n = 2});
+    fixture_add(
+        f, &(struct fixture_flow){.kind = "tunnel", .method = "CONNECT", .host = "mail.test", .port = 993, .path = ""});
+    fixture_add(
+        f, &(struct fixture_flow){.path = "/not-gzip", .response_headers = broken, .response_body = "plain after all"});
 }
 
 static void what_is_picked(void **state)
@@ -241,7 +261,8 @@ static void large_bodies_are_searched_in_windows(void **state)
     memcpy(body + LIMIT_FILTER_WINDOW_BYTES - 3, "across", 6);
     memcpy(body + BYTES - 4, "last", 4);
     body[LIMIT_FILTER_WINDOW_BYTES + 100] = '\0';
-    fixture_add(&f, &(struct fixture_flow){.response_body = body, .response_body_n = BYTES, .response_chunk = LIMIT_CHUNK_BYTES});
+    fixture_add(&f, &(struct fixture_flow){
+                        .response_body = body, .response_body_n = BYTES, .response_chunk = LIMIT_CHUNK_BYTES});
     fixture_close(&f);
     free(body);
     struct tape *tape = open_tape(path);
@@ -286,8 +307,12 @@ static void operators_are_listed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_picked), cmocka_unit_test(what_does_not_parse), cmocka_unit_test(depth_and_length_are_bounded),
-        cmocka_unit_test(large_bodies_are_searched_in_windows), cmocka_unit_test(out_of_memory), cmocka_unit_test(operators_are_listed),
+        cmocka_unit_test(what_is_picked),
+        cmocka_unit_test(what_does_not_parse),
+        cmocka_unit_test(depth_and_length_are_bounded),
+        cmocka_unit_test(large_bodies_are_searched_in_windows),
+        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(operators_are_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
