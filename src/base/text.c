@@ -74,13 +74,13 @@ enum err text_json_string(struct buf *out, struct span s)
             at += n;
             continue;
         }
-        e = buf_put(out, span_of(s.p + plain, at - plain));
+        e = buf_put(out, span_first(span_from(s, plain), at - plain));
         if (!e)
             e = n > 0 ? json_byte(out, c) : buf_put_str(out, "\xef\xbf\xbd");
         plain = ++at;
     }
     if (!e)
-        e = buf_put(out, span_of(s.p + plain, at - plain));
+        e = buf_put(out, span_first(span_from(s, plain), at - plain));
     return e ? e : buf_put_byte(out, '"');
 }
 

@@ -429,7 +429,7 @@ static void test_der(void **state)
         der_time(&d, times[i].s);
         assert_true(span_eq(buf_span(&out), span_str(times[i].want)));
         struct span in = buf_span(&out);
-        uint64_t back;
+        uint64_t back = 0;
         assert_true(der_take(&in, &v) && der_read_time(&v, &back));
         assert_int_equal(back, times[i].s);
     }
