@@ -288,7 +288,9 @@ static enum err target_resolve(struct h1 *c, const struct h1_facts *facts, bool 
     struct span host = SPAN_EMPTY, target = head_span(h, c->target);
     if (facts->hosts > 1)
         return h1_refuse(c, ERR_AMBIGUOUS, "more than one Host");
-    if (facts->hosts == 0 && !http10)
+    bool origin_form = !connect && (target.p[0] == '/' || span_eq(target, SPAN("*")));
+    /* Real clients (hyper's, among others) leave it out where the target says it all; written on, there is one. */
+    if (facts->hosts == 0 && !http10 && origin_form)
         return h1_refuse(c, ERR_PARSE, "no Host field");
     if (facts->host.n > 0 && url_authority(facts->host, &host, &h->port))
         return h1_refuse(c, ERR_PARSE, "invalid Host field");
@@ -299,7 +301,7 @@ static enum err target_resolve(struct h1 *c, const struct h1_facts *facts, bool 
         h->host = keep_lower(c, host);
         return ERR_OK;
     }
-    if (target.p[0] != '/' && !span_eq(target, SPAN("*")))
+    if (!origin_form)
         return absolute_target(c, facts, target);
     h->path = c->target;
     h->host = keep_lower(c, host);
