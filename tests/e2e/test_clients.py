@@ -18,6 +18,7 @@ def urls(origin, *paths):
 
 @pytest.mark.quick
 @pytest.mark.sanitize
+@pytest.mark.thread
 def test_curl(session, origin):
     paths = ["/hello.txt", "/data.json", "/gzip/big.txt", "/chunked/big.txt", "/big.bin", "/redirect", "/empty", "/teapot", "/missing"]
     session.both(origin, "curl", "-sS", "-D", "-", *urls(origin, *paths), least=18)
@@ -175,6 +176,7 @@ def test_java(session, origin, java_classes):
     assert b"hello, world" in out
 
 
+@pytest.mark.thread
 def test_apachebench(ringtape, origin, tmp_path):
     """ab speaks HTTP/1.0 with keep-alive, 16 connections at once."""
     tape = tmp_path / "ab.tape"
