@@ -506,6 +506,9 @@ static enum err assembly_end(struct assembler *a, struct assembly *f)
     enum err e = message_flush(a, f);
     for (size_t i = 0; !e && i < 2; i++)
         e = side_close(a, &f->sides[i], false);
+    /* After a CONNECT or an upgrade either end may be the first to close; whose end came first is chance. */
+    if (f->kind != FLOW_HTTP && f->sides[1].ended)
+        f->sides[0].ended = true;
     if (!e && f->error.n == 0 && !f->sides[1].ended)
         e = assembly_error(f, ERR_CANCELLED, SPAN("the flow was given up before the response ended"));
     if (!e && f->error.n == 0 && !f->sides[0].ended)

@@ -408,6 +408,13 @@ static void tunnels_and_upgrades(void **state)
     drive_body(&d, true, "\x81\x01x", 3);
     drive_end(&d, true);
     drive_done(&d);
+    drive_begin(&d, 3, FLOW_TUNNEL);
+    d.response.status = 200;
+    drive_request_head(&d);
+    drive_response_head(&d);
+    drive_body(&d, true, "bye", 3);
+    drive_end(&d, true); /* the origin closes first */
+    drive_done(&d);
     drive_close(&r);
     assert_int_equal(sql_int(path, "SELECT group_concat(direction || ' ' || CAST(payload AS TEXT)) = "
                                    "'request hello,response world,request !' FROM message WHERE flow = 1"),
@@ -425,6 +432,10 @@ static void tunnels_and_upgrades(void **state)
     assert_text(o.flow.kind, "websocket");
     assert_int_equal(o.flow.status, 101);
     assert_true(o.flow.complete);
+    close_flow(&o);
+    open_flow(&o, path, 3);
+    assert_true(o.flow.complete);
+    assert_text(o.flow.error, "");
     close_flow(&o);
     drive_free(&d);
     fixture_cleanup(path);
