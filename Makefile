@@ -238,12 +238,32 @@ demo:
 bench: all
 	bench/run $(BENCH)
 
+# Manual pages and completion are what the program says of itself: one option table, no second text.
+COMMANDS := $(shell sed -n 's/^ *X.[A-Z]*, \([a-z]*\), ".*/\1/p' tools/option_table.h)
+MANUAL := $(addprefix $(OUT)/man/,ringtape.1 $(COMMANDS:%=ringtape-%.1)) $(OUT)/completion/ringtape
+generate = @mkdir -p $(@D) && $(OUT)/ringtape --generate $(1) >$@
+
+.PHONY: manual
+manual: $(MANUAL)
+$(OUT)/man/ringtape.1: $(OUT)/ringtape
+	$(call generate,man)
+$(OUT)/man/ringtape-%.1: $(OUT)/ringtape
+	$(call generate,man-$*)
+$(OUT)/completion/ringtape: $(OUT)/ringtape
+	$(call generate,completion-bash)
+
+# docs/commands is committed, so that it can be read without a build; a test holds it to the program.
+.PHONY: docs
+docs: $(OUT)/ringtape
+	@mkdir -p docs/commands
+	@for c in $(COMMANDS); do $(OUT)/ringtape --generate markdown-$$c >docs/commands/$$c.md || exit 1; done
+
 .PHONY: install
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin
+install: all manual
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(OUT)/ringtape $(DESTDIR)$(PREFIX)/bin/ringtape
-	$(if $(wildcard docs/man/*.1),install -d $(DESTDIR)$(PREFIX)/share/man/man1)
-	$(if $(wildcard docs/man/*.1),install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/)
+	install -m 644 $(filter %.1,$(MANUAL)) $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 $(OUT)/completion/ringtape $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ringtape
 	$(if $(wildcard include/ringtape.h),install -d $(DESTDIR)$(PREFIX)/include)
 	$(if $(wildcard include/ringtape.h),install -m 644 include/ringtape.h $(DESTDIR)$(PREFIX)/include/)
 
@@ -264,6 +284,7 @@ help:
 	@echo 'make bench      measure'
 	@echo 'make lint       clang-tidy; make format [FILES=…]: clang-format'
 	@echo 'make fuzz       build the fuzz targets (clang)'
+	@echo 'make docs       write docs/commands anew from the option table'
 	@echo 'make install    PREFIX=/usr/local, DESTDIR='
 	@echo 'make clean      keeps build/deps; distclean does not'
 

@@ -4,6 +4,7 @@
 #include "tools/output.h"
 #include "tools/say.h"
 
+#include <ctype.h>
 #include <stdio.h>
 
 enum { HELP_WIDTH = 100, HELP_COLUMN = 30 };
@@ -113,14 +114,29 @@ enum err manual_overview(struct buf *out)
                          "\n");
 }
 
+/* Text of a table's cell: what Markdown would take for markup is escaped, but not within `code`. */
+static enum err put_markdown(struct buf *out, const char *text)
+{
+    enum err e = ERR_OK;
+    bool code = false;
+    for (; !e && *text; text++) {
+        code ^= *text == '`';
+        if (*text == '|' || (!code && strchr("*_~<[", *text)))
+            e = buf_put_byte(out, '\\');
+        if (!e)
+            e = buf_put_byte(out, (uint8_t)*text);
+    }
+    return e;
+}
+
 enum err manual_markdown(enum command_id command, struct buf *out)
 {
     const struct command_row *row = command_row(command);
-    enum err e =
-        buf_printf(out,
-                   "# ringtape %s\n\n<!-- Made by `ringtape --generate markdown-%s`; a test keeps it in step. -->\n\n"
-                   "    ringtape %s %s\n\n%s\n\n## Options\n\n| option | meaning |\n|---|---|\n",
-                   row->name, row->name, row->name, row->usage, row->text);
+    enum err e = buf_printf(
+        out,
+        "# ringtape %s\n\n<!-- Made by `make docs` from tools/option_table.h; a test keeps it in step. -->\n\n"
+        "    ringtape %s %s\n\n%s\n\n## Options\n\n| option | meaning |\n|---|---|\n",
+        row->name, row->name, row->usage, row->text);
     for (unsigned i = 0; !e && i < OPTION_COUNT; i++) {
         const struct option_row *o = option_row((enum option_id)i);
         if (!option_of(o->id, command))
@@ -132,12 +148,8 @@ enum err manual_markdown(enum command_id command, struct buf *out)
             e = *c == '|' ? buf_put_str(out, "\\|") : buf_put_byte(out, (uint8_t)*c);
         if (!e)
             e = buf_put_str(out, "` | ");
-        for (const char *c = o->help; !e && *c; c++) {
-            if (*c == '|' || *c == '*' || *c == '_' || *c == '~')
-                e = buf_put_byte(out, '\\');
-            if (!e)
-                e = buf_put_byte(out, (uint8_t)*c);
-        }
+        if (!e)
+            e = put_markdown(out, o->help);
         if (!e)
             e = buf_put_str(out, " |\n");
     }
@@ -213,9 +225,11 @@ static enum err put_roff_option(struct buf *out, const struct option_row *row)
 enum err manual_man(enum command_id command, struct buf *out)
 {
     const struct command_row *row = command_row(command);
-    enum err e = buf_printf(out, ".TH RINGTAPE\\-%s 1 \"\" \"ringtape %s\"\n.SH NAME\n", row->name, RINGTAPE_VERSION);
+    enum err e = buf_put_str(out, ".TH RINGTAPE\\-");
+    for (const char *c = row->name; !e && *c; c++)
+        e = buf_put_byte(out, (uint8_t)toupper((unsigned char)*c));
     if (!e)
-        e = buf_printf(out, "ringtape\\-%s", row->name);
+        e = buf_printf(out, " 1 \"\" \"ringtape %s\"\n.SH NAME\nringtape\\-%s", RINGTAPE_VERSION, row->name);
     if (!e)
         e = put_roff_line(out, " \\- ", row->summary, "\n.SH SYNOPSIS\n");
     if (!e)
@@ -254,55 +268,92 @@ enum err manual_man_overview(struct buf *out)
     return e ? e : put_roff_line(out, ".SH EXIT STATUS\n", exit_codes, "\n");
 }
 
-/* The words of "a|b|c", when that is what an argument is. */
-static enum err put_completion_words(struct buf *out, const struct option_row *row)
+/* The words of "a|b|c" without what stands for something else (in capitals). */
+static enum err put_words(struct buf *out, const char *alternatives)
 {
-    if (!row->argument || !strchr(row->argument, '|'))
-        return ERR_OK;
-    enum err e = buf_printf(out, "        %s:--%s) words=\"", "*", row->name);
-    for (const char *c = row->argument; !e && *c; c++)
-        e = buf_put_byte(out, *c == '|' ? ' ' : (uint8_t)*c);
-    return e ? e : buf_put_str(out, "\" ;;\n");
+    enum err e = ERR_OK;
+    while (!e && *alternatives) {
+        size_t n = strcspn(alternatives, "|");
+        if (islower((unsigned char)*alternatives))
+            e = buf_printf(out, "%.*s ", (int)n, alternatives);
+        alternatives += n + (alternatives[n] == '|');
+    }
+    return e;
 }
 
+/* One branch for each command that has the option, when its values are words. */
+static enum err put_completion_values(struct buf *out, const struct option_row *row)
+{
+    enum err e = ERR_OK;
+    for (unsigned i = 0; !e && i < COMMAND_COUNT; i++) {
+        if (!row->argument || !strchr(row->argument, '|') || !option_of(row->id, (enum command_id)i))
+            continue;
+        e = buf_printf(out, "        %s:--%s) words=\"", command_row((enum command_id)i)->name, row->name);
+        if (!e)
+            e = put_words(out, row->argument);
+        if (!e)
+            e = buf_put_str(out, "\" ;;\n");
+    }
+    return e;
+}
+
+/* The options of a command; before any other word, also what its usage begins with: "[show|export] ...". */
 static enum err put_completion_command(struct buf *out, enum command_id command)
 {
-    enum err e = buf_printf(out, "        %s) words=\"", command_row(command)->name);
+    const struct command_row *row = command_row(command);
+    size_t n = row->usage[0] == '[' && islower((unsigned char)row->usage[1]) ? strcspn(row->usage + 1, "]") : 0;
+    char actions[128];
+    snprintf(actions, sizeof actions, "%.*s", (int)n, row->usage + 1);
+    enum err e = buf_printf(out, "        %s:-*) words=\"", row->name);
     for (unsigned i = 0; !e && i < OPTION_COUNT; i++)
         if (option_of((enum option_id)i, command))
             e = buf_printf(out, "--%s ", option_row((enum option_id)i)->name);
+    if (!e && n)
+        e = buf_printf(out, "\" ;;\n        %s:*) ((COMP_CWORD > 2)) || words=\"", row->name);
+    if (!e && n)
+        e = put_words(out, actions);
     return e ? e : buf_put_str(out, "\" ;;\n");
 }
 
-enum err manual_completion_bash(struct buf *out)
+static enum err put_completion_commands(struct buf *out, const char *before, const char *after)
 {
-    enum err e =
-        buf_put_str(out, "# bash completion for ringtape; made by `ringtape --generate completion-bash`\n"
-                         "_ringtape() {\n    local cur=${COMP_WORDS[COMP_CWORD]} words= i\n"
-                         "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
-                         "        if [[ ${COMP_WORDS[i]} == -- ]]; then compopt -o default; COMPREPLY=(); return; fi\n"
-                         "    done\n    if ((COMP_CWORD == 1)); then\n        words=\"");
+    enum err e = buf_put_str(out, before);
     for (unsigned i = 0; !e && i < COMMAND_COUNT; i++)
         e = buf_printf(out, "%s ", command_row((enum command_id)i)->name);
+    return e ? e : buf_put_str(out, after);
+}
+
+/* Where it has no word to offer, bash goes on with file names. bash breaks words at "=". */
+enum err manual_completion_bash(struct buf *out)
+{
+    enum err e = buf_put_str(out, "# bash completion for ringtape; made by `ringtape --generate completion-bash`\n"
+                                  "_ringtape() {\n"
+                                  "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words= i\n"
+                                  "    COMPREPLY=()\n"
+                                  "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
+                                  "        [[ ${COMP_WORDS[i]} == -- ]] || continue\n"
+                                  "        ((i + 1 < COMP_CWORD)) || COMPREPLY=($(compgen -c -- \"$cur\"))\n"
+                                  "        return\n"
+                                  "    done\n"
+                                  "    if [[ $cur == = ]]; then\n        cur=\n"
+                                  "    elif [[ $prev == = ]]; then\n        prev=${COMP_WORDS[COMP_CWORD-2]}\n    fi\n"
+                                  "    if ((COMP_CWORD == 1)); then\n");
     if (!e)
-        e = buf_put_str(out,
-                        "--help --version\"\n    else\n        case ${COMP_WORDS[1]}:${COMP_WORDS[COMP_CWORD-1]} in\n");
-    for (unsigned i = 0; !e && i < OPTION_COUNT; i++) {
-        if (i == OPT_CA_FORMAT || i == OPT_EXPORT_FORMAT) /* one name, two sets of words */
-            continue;
-        e = put_completion_words(out, option_row((enum option_id)i));
-    }
+        e = put_completion_commands(out, "        words=\"", "help --help --version\"\n");
     if (!e)
-        e = buf_put_str(out, "        export:--format) words=\"har jsonl curl\" ;;\n"
-                             "        ca:--format) words=\"pem der p12\" ;;\n        esac\n"
-                             "        [[ -n $words || $cur != -* ]] || case ${COMP_WORDS[1]} in\n");
+        e = buf_put_str(out, "    else\n        case ${COMP_WORDS[1]}:$prev in\n");
+    if (!e)
+        e = put_completion_commands(out, "        help:*) words=\"", "\" ;;\n");
+    for (unsigned i = 0; !e && i < OPTION_COUNT; i++)
+        e = put_completion_values(out, option_row((enum option_id)i));
+    if (!e)
+        e = buf_put_str(out, "        esac\n        [[ -n $words ]] || case ${COMP_WORDS[1]}:$cur in\n");
     for (unsigned i = 0; !e && i < COMMAND_COUNT; i++)
         e = put_completion_command(out, (enum command_id)i);
     return e ? e
-             : buf_put_str(out, "        esac\n    fi\n    if [[ -n $words ]]; then\n"
-                                "        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n    else\n"
-                                "        compopt -o default; COMPREPLY=()\n    fi\n}\n"
-                                "complete -F _ringtape ringtape\n");
+             : buf_put_str(out, "        esac\n    fi\n"
+                                "    [[ -z $words ]] || COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\n"
+                                "complete -o bashdefault -o default -F _ringtape ringtape\n");
 }
 
 /* Prints what was made and frees it. */

@@ -30,7 +30,7 @@
     "commands, to FILE or standard output. FILE appears whole or not at all. Needs the same memory for any tape."
 #define EXAMPLES_EXPORT                                                                                                \
     "ringtape export login.tape -o login.har\n"                                                                        \
-    "ringtape export login.tape --format jsonl -f '~c 5..' | jq .url\n"                                                \
+    "ringtape export login.tape --format jsonl -f '~c 502' | jq .url\n"                                                \
     "ringtape export login.tape --format curl -f '~m POST & ~d api.example.com' -o again.sh"
 
 #define USAGE_LS "TAPE [-f FILTER] [--json]"
@@ -141,7 +141,7 @@
     X(OPT_MESSAGES, 0, "messages", NULL, IN(SHOW), "only WebSocket messages, events or tunnel bytes, as JSON Lines")   \
     X(OPT_JSON, 0, "json", NULL, IN(LS) | IN(SHOW), "machine-readable")                                                \
     X(OPT_QUIET, 'q', "quiet", NULL, SERVING, "only warnings and errors")                                              \
-    X(OPT_VERBOSE, 'v', "verbose", NULL, SERVING, "say more")                                                          \
+    X(OPT_VERBOSE, 'v', "verbose", NULL, SERVING, "debugging messages too")                                            \
     X(OPT_LOG_JSON, 0, "log-json", NULL, SERVING, "log lines as JSON objects")                                         \
     X(OPT_HELP, 'h', "help", NULL, ~0u, "this text")
 
