@@ -2,11 +2,12 @@
 # Installs what ringtape needs and is missing: Debian packages through apt, wolfSSL and llhttp built below build/deps.
 # Everything that is present is left alone, and when nothing is missing the network is not used at all.
 #
-# usage: scripts/deps.sh [build|demo|test|all]...      (default: build)
+# usage: scripts/deps.sh [build|demo|test|bench|all]...      (default: build)
 #
 # build  compiler, libraries, wolfSSL, llhttp
 # demo   what `make demo` runs: an origin and real clients
 # test   what `make check` runs: test libraries, analysers, and every client of the end-to-end tests
+# bench  what `make bench` runs: an origin, the proxy to compare with, a load generator
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,10 +21,12 @@ demo_packages='
     ca-certificates curl git nginx openssl procps python3 sqlite3'
 test_packages='
     apache2-utils binutils ca-certificates chromium?chromium clang clang-format clang-tidy curl
-    default-jdk-headless?javac git golang-go?go iproute2 libclang-rt-dev libcmocka-dev libnginx-mod-http-echo
+    default-jdk-headless?javac git golang-go?go haproxy iproute2 libclang-rt-dev libcmocka-dev libnginx-mod-http-echo
     libnss3-tools man-db ncat netcat-openbsd nginx node-undici nodejs?node openssl procps python3 python3-aiohttp
     python3-cryptography python3-httpx python3-jsonschema python3-pip python3-pytest python3-pytest-timeout
-    python3-pytest-xdist python3-requests sqlite3 strace unzip wget zip'
+    python3-pytest-xdist python3-requests sqlite3 strace unzip wget wrk zip'
+bench_packages='
+    haproxy nginx openssl python3 wrk'
 
 say() { printf 'ringtape: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -66,6 +69,8 @@ root_prefix() {
     fi
 }
 
+# Packages whose service would be started at the next boot.
+services='nginx haproxy'
 # A test's nginx must not become a web server of this machine: while packages are installed, starting services is
 # refused in the way Debian provides for, unless the administrator already has a rule of their own.
 policy=/usr/sbin/policy-rc.d
@@ -84,14 +89,16 @@ allow_services() {
 }
 
 install_packages() {
-    local packages=$* nginx_was_here=1
+    local packages=$* service new_services=
     if ! root=$(root_prefix); then
         say "these packages are missing, and installing them needs root. Run this, then try again:"
         printf 'apt-get update && apt-get install -y --no-install-recommends %s\n' "$packages" >&2
         exit 1
     fi
     say "installing: $packages"
-    installed nginx || nginx_was_here=
+    for service in $services; do
+        installed "$service" || new_services+=" $service"
+    done
     trap allow_services EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -99,9 +106,11 @@ install_packages() {
     local apt="$root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=600"
     $apt update >&2 || die "apt-get update failed (see above)"
     $apt install -y --no-install-recommends $packages >&2 || die "apt-get install failed (see above)"
-    if [ -z "$nginx_was_here" ] && installed nginx && [ -d /run/systemd/system ]; then
-        $root systemctl disable --quiet nginx 2>/dev/null || true
-    fi
+    for service in $new_services; do
+        if installed "$service" && [ -d /run/systemd/system ]; then
+            $root systemctl disable --quiet "$service" 2>/dev/null || true
+        fi
+    done
     allow_services
 }
 
@@ -113,8 +122,9 @@ for group in "$@"; do
     build) wanted+=" $build_packages" with_libraries=1 ;;
     demo) wanted+=" $demo_packages" ;;
     test) wanted+=" $test_packages" ;;
-    all) wanted+=" $build_packages $demo_packages $test_packages" with_libraries=1 ;;
-    *) say "unknown group \"$group\" (build, demo, test, all)"; exit 2 ;;
+    bench) wanted+=" $bench_packages" ;;
+    all) wanted+=" $build_packages $demo_packages $test_packages $bench_packages" with_libraries=1 ;;
+    *) say "unknown group \"$group\" (build, demo, test, bench, all)"; exit 2 ;;
     esac
 done
 
