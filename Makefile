@@ -243,7 +243,7 @@ bench:
 # Manual pages and completion are what the program says of itself: one option table, no second text.
 COMMANDS := $(shell sed -n 's/^ *X.[A-Z]*, \([a-z]*\), ".*/\1/p' tools/option_table.h)
 MANUAL := $(addprefix $(OUT)/man/,ringtape.1 $(COMMANDS:%=ringtape-%.1)) $(OUT)/completion/ringtape
-generate = @mkdir -p $(@D) && $(OUT)/ringtape --generate $(1) >$@
+generate = @mkdir -p $(@D) && $(OUT)/ringtape --generate $(1) >$@.$$$$ && mv $@.$$$$ $@
 
 .PHONY: manual
 manual: $(MANUAL)
@@ -260,14 +260,14 @@ docs: $(OUT)/ringtape
 	@mkdir -p docs/commands
 	@for c in $(COMMANDS); do $(OUT)/ringtape --generate markdown-$$c >docs/commands/$$c.md || exit 1; done
 
+TO = $(DESTDIR)$(PREFIX)
 .PHONY: install
 install: all manual
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	install -m 755 $(OUT)/ringtape $(DESTDIR)$(PREFIX)/bin/ringtape
-	install -m 644 $(filter %.1,$(MANUAL)) $(DESTDIR)$(PREFIX)/share/man/man1/
-	install -m 644 $(OUT)/completion/ringtape $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ringtape
-	$(if $(wildcard include/ringtape.h),install -d $(DESTDIR)$(PREFIX)/include)
-	$(if $(wildcard include/ringtape.h),install -m 644 include/ringtape.h $(DESTDIR)$(PREFIX)/include/)
+	install -d "$(TO)/bin" "$(TO)/share/man/man1" "$(TO)/share/bash-completion/completions"
+	install -m 755 $(OUT)/ringtape "$(TO)/bin/ringtape"
+	install -m 644 $(filter %.1,$(MANUAL)) "$(TO)/share/man/man1/"
+	install -m 644 $(OUT)/completion/ringtape "$(TO)/share/bash-completion/completions/ringtape"
+	$(if $(wildcard include/ringtape.h),install -D -m 644 include/ringtape.h "$(TO)/include/ringtape.h")
 
 # build/deps stays: it takes a network to make again.
 .PHONY: clean distclean

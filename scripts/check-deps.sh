@@ -39,6 +39,13 @@ $headers
 END
 fi
 
-[ -f "$WOLFSSL_PREFIX/include/wolfssl/options.h" ] || missing "wolfSSL ($WOLFSSL_PREFIX/include/wolfssl/options.h)"
-[ -f "$LLHTTP_DIR/include/llhttp.h" ] || missing "llhttp ($LLHTTP_DIR/include/llhttp.h)"
+# The first file of each library that is not there.
+for file in include/wolfssl/options.h lib/libwolfssl.a; do
+    [ -f "$WOLFSSL_PREFIX/$file" ] || { missing "wolfSSL ($WOLFSSL_PREFIX/$file)"; break; }
+done
+if [ ! -f "$LLHTTP_DIR/include/llhttp.h" ]; then
+    missing "llhttp ($LLHTTP_DIR/include/llhttp.h)"
+elif [ ! -f "$LLHTTP_DIR/libllhttp.a" ] && [ ! -f "$LLHTTP_DIR/libllhttp.so" ]; then
+    missing "llhttp ($LLHTTP_DIR/libllhttp.a or .so)"
+fi
 exit $failed
