@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # Records a real session, exports it as HAR, and replays it with the origin switched off.
 # usage: scripts/demo.sh [URL]      without a URL: a git clone and a page with its parts from a local nginx over HTTPS
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")/.."
-ringtape=$PWD/build/ringtape
+ringtape=${RINGTAPE:-$PWD/build/ringtape}
 url=${1:-}
 work=$(mktemp -d "${TMPDIR:-/tmp}/ringtape-demo.XXXXXX")
 nginx_pid=
 finish() { [ -z "$nginx_pid" ] || kill "$nginx_pid" 2>/dev/null || :; wait 2>/dev/null || :; rm -rf "$work"; }
 trap finish EXIT
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$'\033[1m' plain=$'\033[0m'
+fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 export PATH=$PATH:/usr/sbin
 for v in http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY; do unset "$v"; done
 upstream=()
