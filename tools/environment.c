@@ -32,7 +32,20 @@
     X("no_proxy", NO_PROXY)                                                                                            \
     X("NO_PROXY", NO_PROXY)
 
-enum environment_value { PROXY, CA, BUNDLE, ONE, JAVA, NO_PROXY };
+/* name, what it is in the manual */
+#define VALUE_TABLE(X)                                                                                                 \
+    X(PROXY, "the proxy's URL, with the name and password of --proxy-auth when there are some")                        \
+    X(CA, "a file with the CA's certificate (PEM)")                                                                    \
+    X(BUNDLE, "a file with the system's roots (or those of your own SSL_CERT_FILE) and the CA's certificate (PEM)")    \
+    X(ONE, "1")                                                                                                        \
+    X(JAVA, "what it was, then the proxy, no exceptions from it, and a trust store (PKCS#12)")                         \
+    X(NO_PROXY, "taken out, unless --keep-no-proxy is given")
+
+enum environment_value {
+#define VALUE_ENUM(name, meaning) name,
+    VALUE_TABLE(VALUE_ENUM)
+#undef VALUE_ENUM
+};
 
 static const struct {
     const char *name;
@@ -42,6 +55,19 @@ static const struct {
     ENVIRONMENT_TABLE(ENVIRONMENT_ROW)
 #undef ENVIRONMENT_ROW
 };
+
+const char *environment_row(size_t i, const char **meaning)
+{
+    static const char *const meanings[] = {
+#define VALUE_MEANING(name, meaning) [name] = meaning,
+        VALUE_TABLE(VALUE_MEANING)
+#undef VALUE_MEANING
+    };
+    if (i >= ARRAY_LEN(variables))
+        return NULL;
+    *meaning = meanings[variables[i].value];
+    return variables[i].name;
+}
 
 static bool names(const char *entry, const char *name)
 {

@@ -21,6 +21,9 @@ struct environment_plan {
 MUST_USE enum err environment_build(char *const *base, const struct environment_plan *plan, char ***out);
 void environment_free(char ***env);
 
+/* For the manual: the name of the i-th variable and, in words, what it is set to; NULL after the last. Static. */
+const char *environment_row(size_t i, const char **meaning);
+
 /* The value of NAME, or NULL. */
 const char *environment_get(char *const *env, const char *name);
 

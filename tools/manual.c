@@ -1,6 +1,7 @@
 /* manual.c: the option table as text for people: on a terminal, as man pages, as Markdown, and as shell completion. */
 #include "tools/manual.h"
 
+#include "tools/environment.h"
 #include "tools/output.h"
 #include "tools/say.h"
 
@@ -17,6 +18,10 @@ static const char exit_codes[] =
 static const char signals[] =
     "SIGINT, SIGTERM and SIGHUP stop accepting, finish what is in flight (3 s at most; a second signal cuts it), close, "
     "and print a summary; under CMD they are passed on to CMD first. SIGUSR1 prints counters.";
+
+static const char environment_read[] =
+    "RINGTAPE_CA_DIR, XDG_DATA_HOME and HOME say where the CA is; TMPDIR, where the files for CMD are made; with "
+    "SSLKEYLOGFILE, TLS keys are appended to that file, for Wireshark; NO_COLOR and TERM=dumb turn colours off.";
 
 static bool command_serves(enum command_id command)
 {
@@ -129,6 +134,38 @@ static enum err put_markdown(struct buf *out, const char *text)
     return e;
 }
 
+/* The names of the next variables that are set to the same, and what that is. False at the end, and when *e tells a failure. */
+static bool environment_group(size_t *at, struct buf *names, const char *between, const char **meaning, enum err *e)
+{
+    const char *name = environment_row(*at, meaning), *other = *meaning;
+    buf_clear(names);
+    if (!name)
+        return false;
+    for (; !*e && name && other == *meaning; name = environment_row(++*at, &other))
+        *e = buf_printf(names, "%s%s", names->n ? between : "", name);
+    return !*e;
+}
+
+static enum err put_markdown_environment(struct buf *out)
+{
+    struct buf names = BUF_INIT;
+    const char *meaning = NULL;
+    enum err e = buf_put_str(out, "\n## Environment of CMD\n\n| variable | value |\n|---|---|\n");
+    for (size_t at = 0; !e && environment_group(&at, &names, "` `", &meaning, &e);) {
+        e = buf_printf(out, "| `%.*s` | ", (int)names.n, (const char *)buf_span(&names).p);
+        if (!e)
+            e = put_markdown(out, meaning);
+        if (!e)
+            e = buf_put_str(out, " |\n");
+    }
+    if (!e)
+        e = buf_put_str(out, "\nringtape's own: ");
+    if (!e)
+        e = put_markdown(out, environment_read);
+    buf_free(&names);
+    return e ? e : buf_put_byte(out, '\n');
+}
+
 enum err manual_markdown(enum command_id command, struct buf *out)
 {
     const struct command_row *row = command_row(command);
@@ -153,6 +190,8 @@ enum err manual_markdown(enum command_id command, struct buf *out)
         if (!e)
             e = buf_put_str(out, " |\n");
     }
+    if (!e && command_serves(command))
+        e = put_markdown_environment(out);
     if (!e && command_serves(command))
         e = buf_printf(out, "\n## Signals\n\n%s\n", signals);
     if (!e)
@@ -222,6 +261,21 @@ static enum err put_roff_option(struct buf *out, const struct option_row *row)
     return e ? e : put_roff_line(out, "\n", row->help, "\n");
 }
 
+static enum err put_roff_environment(struct buf *out)
+{
+    struct buf names = BUF_INIT;
+    const char *meaning = NULL;
+    enum err e = buf_put_str(out, ".SH ENVIRONMENT\nCMD is given:\n");
+    for (size_t at = 0; !e && environment_group(&at, &names, ", ", &meaning, &e);) {
+        const char *text = buf_cstr(&names);
+        e = text ? put_roff_line(out, ".TP\n", text, "\n") : ERR_NOMEM;
+        if (!e)
+            e = put_roff_line(out, "", meaning, "\n");
+    }
+    buf_free(&names);
+    return e ? e : put_roff_line(out, ".PP\n", environment_read, "\n");
+}
+
 enum err manual_man(enum command_id command, struct buf *out)
 {
     const struct command_row *row = command_row(command);
@@ -241,6 +295,8 @@ enum err manual_man(enum command_id command, struct buf *out)
     for (unsigned i = 0; !e && i < OPTION_COUNT; i++)
         if (option_of((enum option_id)i, command))
             e = put_roff_option(out, option_row((enum option_id)i));
+    if (!e && command_serves(command))
+        e = put_roff_environment(out);
     if (!e && command_serves(command))
         e = put_roff_line(out, ".SH SIGNALS\n", signals, "\n");
     if (!e)

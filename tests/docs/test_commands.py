@@ -166,6 +166,31 @@ def test_a_broken_man_page_would_be_noticed(tmp_path):
     assert "NOSUCHMACRO" in man(page)[1]
 
 
+@pytest.mark.parametrize("command", ["record", "replay"])
+def test_the_environment_of_cmd_is_what_the_manual_says(tape, ca_dir, tmp_path, command):
+    page = (ROOT / f"docs/commands/{command}.md").read_text()
+    table = dict((name, meaning) for names, meaning in re.findall(r"^\| ((?:`\w+` ?)+) \| (.+) \|$", page, re.M) for name in re.findall(r"`(\w+)`", names))
+    before = clean_env(no_proxy="localhost", NO_PROXY="localhost", JAVA_TOOL_OPTIONS="-Xint")
+    operand = ["-o", tmp_path / "new.tape"] if command == "record" else [tape]
+    out = run(RINGTAPE, command, "-q", *operand, "--ca-dir", ca_dir, "--", "env", "-0", env=before).stdout.decode()
+    after = dict(entry.split("=", 1) for entry in out.split("\0") if entry)
+    changed = {name for name in {**before, **after} if before.get(name) != after.get(name)}
+    assert changed == set(table) and len(table) > 20
+    for name, meaning in table.items():
+        value = after.get(name)
+        expected = {"the proxy's URL": lambda v: v.startswith("http://127.0.0.1:"), "a file with": lambda v: v.endswith(".pem"), "1": lambda v: v == "1",
+                    "what it was": lambda v: v.startswith("-Xint -D") and "PKCS12" in v, "taken out": lambda v: v is None}
+        assert next(check for words, check in expected.items() if meaning.startswith(words))(value), (name, value)
+        assert name in generate(f"man-{command}")
+
+
+def test_variables_that_ringtape_reads_are_documented():
+    page = (ROOT / "docs/commands/record.md").read_text().replace("\\_", "_")
+    sources = [path.read_text() for folder in ("tools", "src") for path in (ROOT / folder).glob("**/*.c")]
+    read = {name for text in sources for name in re.findall(r'\bgetenv\("(\w+)"\)', text)}
+    assert "SSLKEYLOGFILE" in read and all(re.search(rf"\b{name}\b", page) for name in read - {"PATH"})
+
+
 def complete(tmp_path, line):
     """What bash offers at the end of the line, in an environment of its own."""
     script = tmp_path / "completion"
