@@ -43,8 +43,12 @@ debian12) build_packages+=' node-llhttp' ;;
 *) build_packages+=' libllhttp-dev' ;;
 esac
 
+# Another package's installation may leave a trigger pending for a while: what has one is there all the same.
 installed() {
-    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+    case $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) in
+    installed | triggers-awaited | triggers-pending) return 0 ;;
+    *) return 1 ;;
+    esac
 }
 
 # Prints those of the given items that are neither installed nor satisfied by a command.

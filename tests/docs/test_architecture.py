@@ -74,7 +74,7 @@ def test_the_libraries_are_those_the_program_needs():
     told = {name: row for row in rows for name in re.findall(r"`(lib\w+\.so)`", row[1])}
     first = {re.findall(r"`(lib\w+\.so)`", row[1])[0] for row in rows if ".so" in row[1]} | {"libm.so"}
     sanitizers = {"libasan.so", "libubsan.so", "libtsan.so", "libgcc_s.so", "libstdc++.so"}
-    assert needed - sanitizers == first
+    assert first <= needed <= set(told) | sanitizers
     loaded = {re.sub(r"\.so.*", ".so", name) for name in re.findall(r"^\s+(lib\S+) =>", run("ldd", RINGTAPE).stdout.decode(), re.M)}
     assert loaded - sanitizers - {"libpthread.so", "libdl.so", "librt.so"} <= set(told)
 

@@ -77,8 +77,9 @@ def test_without_root_the_line_to_run_is_printed(tools, tmp_path):
     assert not (tmp_path / "apt-was-called").exists()
 
 
-def test_nothing_is_asked_of_apt_when_all_is_there(tools, tmp_path):
-    (tools / "dpkg-query").write_text("#!/bin/sh\nprintf installed\n")
+@pytest.mark.parametrize("status", ["installed", "triggers-pending", "triggers-awaited"])
+def test_nothing_is_asked_of_apt_when_all_is_there(tools, tmp_path, status):
+    (tools / "dpkg-query").write_text(f"#!/bin/sh\nprintf {status}\n")
     made = call("scripts/deps.sh", "build", "demo", "test", PATH=str(tools), WOLFSSL_PREFIX="/x", LLHTTP_DIR="/x")
     assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
     assert not (tmp_path / "apt-was-called").exists()
@@ -273,6 +274,13 @@ def test_help_lists_targets_that_exist():
     listed = re.findall(r"^make (\w+)", make(ROOT, "help").stdout, re.M)
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     assert {"demo", "check", "test", "deps", "bench", "install", "clean", "docs"} <= set(listed) <= targets
+
+
+@pytest.mark.parametrize("status", ["unpacked", "half-configured", "config-files", "not-installed"])
+def test_a_package_that_is_not_all_there_is_missing(tools, status):
+    (tools / "dpkg-query").write_text(f"#!/bin/sh\nprintf {status}\n")
+    made = call("scripts/deps.sh", "demo", PATH=str(tools))
+    assert made.returncode == 1 and " nginx" in made.stderr.splitlines()[-1]
 
 
 def stamped(folder, recipe, body):
