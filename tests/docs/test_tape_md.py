@@ -5,7 +5,7 @@ import re
 
 import pytest
 from conftest import ROOT
-from support import RINGTAPE, clean_env, run
+from support import RINGTAPE, Nginx, clean_env, export_har, run
 
 TEXT = (ROOT / "docs/tape.md").read_text()
 QUERY = re.compile(r"^### (?P<title>.+)\n(?:(?!```|#).*\n)*```sql\n(?P<sql>(?:(?!```).*\n)+)```\n\nColumns: (?P<columns>.+)\.$", re.M)
@@ -168,10 +168,39 @@ def test_safe_mode_reads_the_views_and_writes_no_file(tape, tmp_path):
     assert done.returncode != 0 and not (tmp_path / "body-of-1").exists()
 
 
+def test_the_session_is_a_valid_har(tape, tmp_path):
+    """The tape of these tests has one of each thing, a tunnel and failures too."""
+    assert len(export_har(tape, tmp_path)["log"]["entries"]) >= 26
+
+
 def test_a_copy_made_as_told_is_a_tape(tape, tmp_path):
     command = re.search(r"`sqlite3 TAPE (\"vacuum into 'copy.tape'\")`", TEXT)[1].strip('"')
     run("sqlite3", tape, command, env=clean_env(HOME=tmp_path), cwd=tmp_path)
     assert run(RINGTAPE, "ls", tmp_path / "copy.tape").stdout == run(RINGTAPE, "ls", tape).stdout
+
+
+READER = r"""
+curl -sS -o /dev/null "$1" || exit 1
+for i in $(seq 3000); do
+    [ "$(sqlite3 -readonly growing.tape 'select count(*) from flows where complete')" != 1 ] || break
+    sleep 0.02
+done
+sqlite3 growing.tape "vacuum into 'copy.tape'"
+"""
+
+
+def test_a_tape_is_read_and_copied_while_it_is_recorded(tmp_path, authority, ca_dir):
+    (tmp_path / "origin").mkdir()
+    origin = Nginx(tmp_path / "origin", authority)
+    try:
+        run(RINGTAPE, "record", "-q", "-o", "growing.tape", "--ca-dir", ca_dir, "--", "sh", "-c", READER, "reader", origin.url(),
+            cwd=tmp_path, env=clean_env(HOME=tmp_path))
+    finally:
+        origin.stop()
+    copy, whole = (sqlite(tmp_path / name, "select id, url, status, complete from flows", cwd=tmp_path) for name in ("copy.tape", "growing.tape"))
+    assert copy == whole and copy.endswith(b"|200|1\n")
+    ended = [sqlite(tmp_path / name, "select ended is null from sessions", cwd=tmp_path).split() for name in ("copy.tape", "growing.tape")]
+    assert ended == [[b"1"], [b"0"]]
 
 
 def test_a_tape_with_a_trigger_is_refused_as_told(tape, tmp_path):
