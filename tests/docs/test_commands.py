@@ -169,7 +169,8 @@ def test_a_broken_man_page_would_be_noticed(tmp_path):
 @pytest.mark.parametrize("command", ["record", "replay"])
 def test_the_environment_of_cmd_is_what_the_manual_says(tape, ca_dir, tmp_path, command):
     page = (ROOT / f"docs/commands/{command}.md").read_text()
-    table = dict((name, meaning) for names, meaning in re.findall(r"^\| ((?:`\w+` ?)+) \| (.+) \|$", page, re.M) for name in re.findall(r"`(\w+)`", names))
+    rows = re.findall(r"^\| ((?:`\w+` ?)+) \| (.+) \|$", page, re.M)
+    table = {name: meaning for names, meaning in rows for name in re.findall(r"`(\w+)`", names)}
     before = clean_env(no_proxy="localhost", NO_PROXY="localhost", JAVA_TOOL_OPTIONS="-Xint")
     operand = ["-o", tmp_path / "new.tape"] if command == "record" else [tape]
     out = run(RINGTAPE, command, "-q", *operand, "--ca-dir", ca_dir, "--", "env", "-0", env=before).stdout.decode()
@@ -178,8 +179,9 @@ def test_the_environment_of_cmd_is_what_the_manual_says(tape, ca_dir, tmp_path, 
     assert changed == set(table) and len(table) > 20
     for name, meaning in table.items():
         value = after.get(name)
-        expected = {"the proxy's URL": lambda v: v.startswith("http://127.0.0.1:"), "a file with": lambda v: v.endswith(".pem"), "1": lambda v: v == "1",
-                    "what it was": lambda v: v.startswith("-Xint -D") and "PKCS12" in v, "taken out": lambda v: v is None}
+        expected = {"the proxy's URL": lambda v: v.startswith("http://127.0.0.1:"), "a file with": lambda v: v.endswith(".pem"),
+                    "1": lambda v: v == "1", "what it was": lambda v: v.startswith("-Xint -D") and "PKCS12" in v,
+                    "taken out": lambda v: v is None}
         assert next(check for words, check in expected.items() if meaning.startswith(words))(value), (name, value)
         assert name in generate(f"man-{command}")
 
@@ -196,7 +198,8 @@ def complete(tmp_path, line):
     script = tmp_path / "completion"
     script.write_text(generate("completion-bash"))
     words = re.findall(r"=|[^\s=]+", line) + ([""] if line.endswith(" ") else [])
-    code = 'set -u; . "$1"; shift; complete -p ringtape >/dev/null; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _ringtape; printf "%s\\n" "${COMPREPLY[@]}"'
+    code = ('set -u; . "$1"; shift; complete -p ringtape >/dev/null; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _ringtape; '
+            'printf "%s\\n" "${COMPREPLY[@]}"')
     done = subprocess.run(["bash", "--norc", "-c", code, "bash", script, *words], capture_output=True, text=True, timeout=20,
                           cwd=tmp_path, env=clean_env())
     assert (done.returncode, done.stderr) == (0, "")

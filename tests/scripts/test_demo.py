@@ -15,7 +15,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def demo(tmp_path, *arguments, **env):
     environment = {**os.environ, "TMPDIR": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data"), **env}
-    done = subprocess.run([ROOT / "scripts/demo.sh", *arguments], env=environment, stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=120)
+    done = subprocess.run([ROOT / "scripts/demo.sh", *arguments], env=environment, stdin=subprocess.DEVNULL, text=True, capture_output=True,
+                          timeout=120)
     assert [p.name for p in tmp_path.glob("ringtape-demo.*")] == []
     return done
 
