@@ -72,77 +72,78 @@
     X(CA, ca, "show, export or renew the certificate authority; how to trust it")
 
 /* id, letter (0: none), name, argument (NULL: none), commands, help */
-#define OPTION_TABLE(X)                                                                                                \
-    X(OPT_OUTPUT_TAPE, 'o', "output", "TAPE", IN(RECORD),                                                              \
-      "write to TAPE (default: session-YYYYMMDD-HHMMSS.tape); an existing file is refused unless --append or --force " \
-      "is given")                                                                                                      \
-    X(OPT_OUTPUT_FILE, 'o', "output", "FILE", IN(EXPORT) | IN(CA), "write to FILE (default, and -: standard output)")  \
-    X(OPT_APPEND, 0, "append", NULL, IN(RECORD), "add a new session to TAPE if it exists")                             \
-    X(OPT_FORCE, 0, "force", NULL, IN(RECORD), "replace TAPE if it exists")                                            \
-    X(OPT_EXPORT_FORMAT, 0, "format", "har|jsonl|curl", IN(EXPORT), "what to write (default: har)")                    \
-    X(OPT_CA_FORMAT, 0, "format", "pem|der|p12", IN(CA),                                                               \
-      "form of the exported certificate (default: pem); p12 is a trust store for Java, password `ringtape`")           \
-    X(OPT_FILTER, 'f', "filter", "EXPR", IN(REPLAY) | IN(EXPORT) | IN(LS),                                             \
-      "only the flows that match EXPR, in mitmproxy's filter language: ~d DOMAIN, ~u URL, ~m METHOD, ~c STATUS, "      \
-      "~b BODY, ~h HEADER, ..., with ! & | ( )")                                                                       \
-    X(OPT_LISTEN, 'l', "listen", "[HOST:]PORT", SERVING,                                                               \
-      "listen there (default: 127.0.0.1:8080, with CMD 127.0.0.1:0; port 0 is any free one); beyond loopback "         \
-      "--proxy-auth or --listen-open is needed")                                                                       \
-    X(OPT_PORT_FILE, 0, "port-file", "FILE", SERVING, "write the port that was bound to FILE once it accepts")         \
-    X(OPT_CA_DIR, 0, "ca-dir", "DIR", SERVING | IN(CA),                                                                \
-      "where the CA's key and certificate are (default: $RINGTAPE_CA_DIR, else $XDG_DATA_HOME/ringtape, else "         \
-      "~/.local/share/ringtape); made at first use")                                                                   \
-    X(OPT_PROXY_AUTH, 0, "proxy-auth", "USER:PASSWORD", SERVING,                                                       \
-      "clients must give this name and password (Basic); @FILE reads them from the first line of FILE")                \
-    X(OPT_LISTEN_OPEN, 0, "listen-open", NULL, SERVING, "listen beyond loopback without a password")                   \
-    X(OPT_REVERSE, 0, "reverse", "[HOST=]URL", SERVING,                                                                \
-      "be the origin: origin-form requests, plain and TLS on one port, stand for URL (only those for HOST, when "      \
-      "given); repeatable")                                                                                            \
-    X(OPT_PASS, 0, "pass", "HOST[:PORT]", SERVING,                                                                     \
-      "tunnel without interception; *.example.com matches every name below; repeatable")                               \
-    X(OPT_WORKERS, 0, "workers", "N", SERVING, "worker threads (default: the cores, at most 8)")                       \
-    X(OPT_BACKEND, 0, "backend", "auto|io_uring|epoll", SERVING,                                                       \
-      "event backend (default: auto, which is io_uring unless the kernel or the container refuses it)")                \
-    X(OPT_KEEP_NO_PROXY, 0, "keep-no-proxy", NULL, SERVING,                                                            \
-      "leave no_proxy in CMD's environment as it is (default: cleared, so that origins on localhost go through the "   \
-      "proxy too)")                                                                                                    \
-    X(OPT_UPSTREAM_CA, 0, "upstream-ca", "FILE", IN(RECORD),                                                           \
-      "trust the certificates in FILE (PEM) for origins, besides the system's")                                        \
-    X(OPT_INSECURE, 0, "insecure", NULL, IN(RECORD), "do not verify origins' certificates")                            \
-    X(OPT_NO_HTTP2, 0, "no-http2", NULL, IN(RECORD), "offer HTTP/1.1 only (as yet this is always so)")                 \
-    X(OPT_CONNECT_TO, 0, "connect-to", "HOST:PORT:ADDR:PORT", IN(RECORD),                                              \
-      "connect to ADDR:PORT for requests to HOST:PORT; empty parts match or keep anything; repeatable")                \
-    X(OPT_UPSTREAM, 0, "upstream", "URL", IN(RECORD),                                                                  \
-      "go through the proxy at URL (http://[USER:PASSWORD@]HOST:PORT)")                                                \
-    X(OPT_MAX_BODY, 0, "max-body", "BYTES", IN(RECORD),                                                                \
-      "keep at most so much of a body on the tape (suffixes k, M, G); all of it is forwarded, and the flow marked")    \
-    X(OPT_COMMIT_INTERVAL, 0, "commit-interval", "MS", IN(RECORD),                                                     \
-      "longest time between commits, which is what a kill -9 may lose (default: 250)")                                 \
-    X(OPT_MATCH, 0, "match", "LIST", IN(REPLAY),                                                                       \
-      "fields that must be equal (default: method,scheme,host,port,path,query,body); header:NAME and cookie:NAME too") \
-    X(OPT_IGNORE, 0, "ignore", "FIELD", IN(REPLAY),                                                                    \
-      "leave a part out of the comparison: query:NAME, header:NAME, json:/POINTER, form:NAME, cookie:NAME, host, "     \
-      "scheme, port, query, body; repeatable")                                                                         \
-    X(OPT_ORDER, 0, "order", "sequence|first|last|cycle|once", IN(REPLAY),                                             \
-      "which of several equal recordings answers (default: sequence, in which the last one stays)")                    \
-    X(OPT_PACE, 0, "pace", "instant|recorded|FACTOR", IN(REPLAY),                                                      \
-      "how fast responses come (default: instant); a FACTOR multiplies the recorded delays")                           \
-    X(OPT_MAP, 0, "map", "HOST=HOST", IN(REPLAY),                                                                      \
-      "answer requests for the first host with recordings of the second; repeatable")                                  \
-    X(OPT_FAIL_ON, 0, "fail-on", "LIST", IN(REPLAY),                                                                   \
-      "exit with 3 on: miss, unused, repeat; or never (default: miss under CMD, never without)")                       \
-    X(OPT_MISS_STATUS, 0, "miss-status", "N", IN(REPLAY), "status of the answer to a miss (default: 501)")             \
-    X(OPT_TAG, 0, "tag", NULL, IN(REPLAY), "add a field `Ringtape: hit; flow=ID; n=TIMES` to what is served")          \
-    X(OPT_REPORT, 0, "report", "FILE", IN(REPLAY), "write what was served, missed and unused to FILE, as JSON")        \
-    X(OPT_JUNIT, 0, "junit", "FILE", IN(REPLAY), "write the same to FILE, as JUnit XML")                               \
-    X(OPT_BODY, 0, "body", NULL, IN(SHOW), "only the response's content, decoded")                                     \
-    X(OPT_REQUEST_BODY, 0, "request-body", NULL, IN(SHOW), "only the request's content, decoded")                      \
-    X(OPT_RAW, 0, "raw", NULL, IN(SHOW), "request and response as HTTP/1.1 messages, content as it was sent")          \
-    X(OPT_MESSAGES, 0, "messages", NULL, IN(SHOW), "only WebSocket messages, events or tunnel bytes, as JSON Lines")   \
-    X(OPT_JSON, 0, "json", NULL, IN(LS) | IN(SHOW), "machine-readable")                                                \
-    X(OPT_QUIET, 'q', "quiet", NULL, SERVING, "only warnings and errors")                                              \
-    X(OPT_VERBOSE, 'v', "verbose", NULL, SERVING, "debugging messages too")                                            \
-    X(OPT_LOG_JSON, 0, "log-json", NULL, SERVING, "log lines as JSON objects")                                         \
+#define OPTION_TABLE(X)                                                                                                    \
+    X(OPT_OUTPUT_TAPE, 'o', "output", "TAPE", IN(RECORD),                                                                  \
+      "write to TAPE (default: session-YYYYMMDD-HHMMSS.tape); an existing file is refused unless --append or --force "     \
+      "is given")                                                                                                          \
+    X(OPT_OUTPUT_FILE, 'o', "output", "FILE", IN(EXPORT) | IN(CA), "write to FILE (default, and -: standard output)")      \
+    X(OPT_APPEND, 0, "append", NULL, IN(RECORD), "add a new session to TAPE if it exists")                                 \
+    X(OPT_FORCE, 0, "force", NULL, IN(RECORD), "replace TAPE if it exists")                                                \
+    X(OPT_EXPORT_FORMAT, 0, "format", "har|jsonl|curl", IN(EXPORT), "what to write (default: har)")                        \
+    X(OPT_CA_FORMAT, 0, "format", "pem|der|p12", IN(CA),                                                                   \
+      "form of the exported certificate (default: pem); p12 is a trust store for Java, password `ringtape`")               \
+    X(OPT_FILTER, 'f', "filter", "EXPR", SERVING | IN(EXPORT) | IN(LS),                                                    \
+      "only the flows that match EXPR, in mitmproxy's filter language: ~d DOMAIN, ~u URL, ~m METHOD, ~c STATUS, "          \
+      "~b BODY, ~h HEADER, ..., with ! & | ( ); under record the others are forwarded all the same, and a flow is judged " \
+      "when it ends")                                                                                                      \
+    X(OPT_LISTEN, 'l', "listen", "[HOST:]PORT", SERVING,                                                                   \
+      "listen there (default: 127.0.0.1:8080, with CMD 127.0.0.1:0; port 0 is any free one); beyond loopback "             \
+      "--proxy-auth or --listen-open is needed")                                                                           \
+    X(OPT_PORT_FILE, 0, "port-file", "FILE", SERVING, "write the port that was bound to FILE once it accepts")             \
+    X(OPT_CA_DIR, 0, "ca-dir", "DIR", SERVING | IN(CA),                                                                    \
+      "where the CA's key and certificate are (default: $RINGTAPE_CA_DIR, else $XDG_DATA_HOME/ringtape, else "             \
+      "~/.local/share/ringtape); made at first use")                                                                       \
+    X(OPT_PROXY_AUTH, 0, "proxy-auth", "USER:PASSWORD", SERVING,                                                           \
+      "clients must give this name and password (Basic); @FILE reads them from the first line of FILE")                    \
+    X(OPT_LISTEN_OPEN, 0, "listen-open", NULL, SERVING, "listen beyond loopback without a password")                       \
+    X(OPT_REVERSE, 0, "reverse", "[HOST=]URL", SERVING,                                                                    \
+      "be the origin: origin-form requests, plain and TLS on one port, stand for URL (only those for HOST, when "          \
+      "given); repeatable")                                                                                                \
+    X(OPT_PASS, 0, "pass", "HOST[:PORT]", SERVING,                                                                         \
+      "tunnel without interception; *.example.com matches every name below; repeatable")                                   \
+    X(OPT_WORKERS, 0, "workers", "N", SERVING, "worker threads (default: the cores, at most 8)")                           \
+    X(OPT_BACKEND, 0, "backend", "auto|io_uring|epoll", SERVING,                                                           \
+      "event backend (default: auto, which is io_uring unless the kernel or the container refuses it)")                    \
+    X(OPT_KEEP_NO_PROXY, 0, "keep-no-proxy", NULL, SERVING,                                                                \
+      "leave no_proxy in CMD's environment as it is (default: cleared, so that origins on localhost go through the "       \
+      "proxy too)")                                                                                                        \
+    X(OPT_UPSTREAM_CA, 0, "upstream-ca", "FILE", IN(RECORD),                                                               \
+      "trust the certificates in FILE (PEM) for origins, besides the system's")                                            \
+    X(OPT_INSECURE, 0, "insecure", NULL, IN(RECORD), "do not verify origins' certificates")                                \
+    X(OPT_NO_HTTP2, 0, "no-http2", NULL, IN(RECORD), "offer HTTP/1.1 only (as yet this is always so)")                     \
+    X(OPT_CONNECT_TO, 0, "connect-to", "HOST:PORT:ADDR:PORT", IN(RECORD),                                                  \
+      "connect to ADDR:PORT for requests to HOST:PORT; empty parts match or keep anything; repeatable")                    \
+    X(OPT_UPSTREAM, 0, "upstream", "URL", IN(RECORD),                                                                      \
+      "go through the proxy at URL (http://[USER:PASSWORD@]HOST:PORT)")                                                    \
+    X(OPT_MAX_BODY, 0, "max-body", "BYTES", IN(RECORD),                                                                    \
+      "keep at most so much of a body on the tape (suffixes k, M, G); all of it is forwarded, and the flow marked")        \
+    X(OPT_COMMIT_INTERVAL, 0, "commit-interval", "MS", IN(RECORD),                                                         \
+      "longest time between commits, which is what a kill -9 may lose (default: 250)")                                     \
+    X(OPT_MATCH, 0, "match", "LIST", IN(REPLAY),                                                                           \
+      "fields that must be equal (default: method,scheme,host,port,path,query,body); header:NAME and cookie:NAME too")     \
+    X(OPT_IGNORE, 0, "ignore", "FIELD", IN(REPLAY),                                                                        \
+      "leave a part out of the comparison: query:NAME, header:NAME, json:/POINTER, form:NAME, cookie:NAME, host, "         \
+      "scheme, port, query, body; repeatable")                                                                             \
+    X(OPT_ORDER, 0, "order", "sequence|first|last|cycle|once", IN(REPLAY),                                                 \
+      "which of several equal recordings answers (default: sequence, in which the last one stays)")                        \
+    X(OPT_PACE, 0, "pace", "instant|recorded|FACTOR", IN(REPLAY),                                                          \
+      "how fast responses come (default: instant); a FACTOR multiplies the recorded delays")                               \
+    X(OPT_MAP, 0, "map", "HOST=HOST", IN(REPLAY),                                                                          \
+      "answer requests for the first host with recordings of the second; repeatable")                                      \
+    X(OPT_FAIL_ON, 0, "fail-on", "LIST", IN(REPLAY),                                                                       \
+      "exit with 3 on: miss, unused, repeat; or never (default: miss under CMD, never without)")                           \
+    X(OPT_MISS_STATUS, 0, "miss-status", "N", IN(REPLAY), "status of the answer to a miss (default: 501)")                 \
+    X(OPT_TAG, 0, "tag", NULL, IN(REPLAY), "add a field `Ringtape: hit; flow=ID; n=TIMES` to what is served")              \
+    X(OPT_REPORT, 0, "report", "FILE", IN(REPLAY), "write what was served, missed and unused to FILE, as JSON")            \
+    X(OPT_JUNIT, 0, "junit", "FILE", IN(REPLAY), "write the same to FILE, as JUnit XML")                                   \
+    X(OPT_BODY, 0, "body", NULL, IN(SHOW), "only the response's content, decoded")                                         \
+    X(OPT_REQUEST_BODY, 0, "request-body", NULL, IN(SHOW), "only the request's content, decoded")                          \
+    X(OPT_RAW, 0, "raw", NULL, IN(SHOW), "request and response as HTTP/1.1 messages, content as it was sent")              \
+    X(OPT_MESSAGES, 0, "messages", NULL, IN(SHOW), "only WebSocket messages, events or tunnel bytes, as JSON Lines")       \
+    X(OPT_JSON, 0, "json", NULL, IN(LS) | IN(SHOW), "machine-readable")                                                    \
+    X(OPT_QUIET, 'q', "quiet", NULL, SERVING, "only warnings and errors")                                                  \
+    X(OPT_VERBOSE, 'v', "verbose", NULL, SERVING, "debugging messages too")                                                \
+    X(OPT_LOG_JSON, 0, "log-json", NULL, SERVING, "log lines as JSON objects")                                             \
     X(OPT_HELP, 'h', "help", NULL, ~0u, "this text")
 
 #endif

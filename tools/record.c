@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "proxy/network.h"
 #include "record/recorder.h"
+#include "tape/filter.h"
 #include "tools/say.h"
 #include "tools/serve.h"
 #include "tools/status.h"
@@ -26,6 +27,7 @@ struct record {
     bool append, force, insecure, has_upstream;
     const char *upstream_ca;
     uint64_t max_body, commit_ms; /* 0: all of it; the default */
+    struct tape_filter *filter;   /* NULL: all flows */
     struct network_map *maps;
     size_t maps_n;
     struct network_upstream upstream;
@@ -81,6 +83,9 @@ static enum err record_option(void *ctx, enum option_id id, const char *value, s
     switch ((int)id) {
     case OPT_OUTPUT_TAPE:
         return take_output(r, value, problem);
+    case OPT_FILTER:
+        tape_filter_destroy(&r->filter); /* the last one counts */
+        return tape_filter_parse(&r->filter, span_str(value), problem);
     case OPT_APPEND:
         r->append = true;
         return ERR_OK;
@@ -146,6 +151,7 @@ static enum err open_recorder(struct record *r, struct buf *problem)
         .force = r->force,
         .command = (const char *const *)r->serve.command,
         .version = RINGTAPE_VERSION,
+        .filter = r->filter,
         .workers = r->serve.workers,
         .commit_ms = (unsigned)r->commit_ms,
         .body_bytes_max = r->max_body,
@@ -278,6 +284,7 @@ static void record_free(struct record *r)
     if (r->resolver)
         resolver_destroy(&r->resolver);
     mem_free(r->maps);
+    tape_filter_destroy(&r->filter);
     serve_options_free(&r->serve);
 }
 

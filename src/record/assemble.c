@@ -515,8 +515,11 @@ static enum err assembly_end(struct assembler *a, struct assembly *f)
         e = assembly_error(f, ERR_TRUNCATED, SPAN("the response ended before the request did"));
     if (!e)
         e = assembly_write(a, f);
-    a->counters.flows++;
-    a->counters.errors += f->error.n != 0;
+    bool kept = true;
+    if (!e)
+        e = tape_writer_flow_ended(a->writer, a->flow_base + (int64_t)f->id, &kept);
+    a->counters.flows += kept;
+    a->counters.errors += kept && f->error.n != 0;
     a->pending.flows++;
     assembly_drop(a, f);
     return e;

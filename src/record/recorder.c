@@ -427,6 +427,7 @@ enum err recorder_create(struct recorder **out, const struct recorder_options *o
         .force = options->force,
         .command = options->command,
         .version = options->version,
+        .filter = options->filter,
         .log = options->log,
     };
     enum err e =

@@ -9,6 +9,7 @@
 #include "flow/exchange.h"
 
 struct recorder;
+struct tape_filter;
 
 struct recorder_options {
     const char *path;
@@ -16,6 +17,7 @@ struct recorder_options {
     bool force;                 /* an existing file is replaced, atomically as far as it goes */
     const char *const *command; /* what runs under record, NULL-terminated; NULL: none */
     const char *version;        /* of ringtape */
+    struct tape_filter *filter; /* only flows that match stay on the tape; borrowed, for the writer thread; NULL: all */
     unsigned workers;
     unsigned commit_ms;       /* 0: LIMIT_COMMIT_MS */
     uint64_t body_bytes_max;  /* kept of one body; 0: all */
@@ -35,7 +37,7 @@ struct tap *recorder_tap(struct recorder *r, unsigned worker);
 void recorder_flush(struct recorder *r, unsigned worker);
 
 struct recorder_counters {
-    uint64_t flows, errors;   /* ended; ended with an error */
+    uint64_t flows, errors;   /* ended, and kept by the filter; of these, with an error */
     uint64_t body_bytes;      /* both directions */
     uint64_t queue_bytes;     /* waiting now */
     uint64_t commits, stalls; /* stalls: how often a worker had to wait */

@@ -189,15 +189,15 @@ static enum err db_check_objects(sqlite3 *db, const char *path, struct buf *prob
     if (!e)
         e = db_compare_schema(db, &same);
     if (e == ERR_CORRUPT)
-        db_say(problem, path, "the tape is damaged; `ringtape check` recovers what is sound", db);
+        db_say(problem, path, "the tape is damaged; `sqlite3 TAPE .recover` saves what is sound", db);
     else if (e)
         db_say(problem, path, "cannot read the tape", db);
     else if (foreign || !utf8) {
         db_say(problem, path, "not a tape of ours: it holds triggers, views or other objects that no tape has", NULL);
         e = ERR_NOT_TAPE;
     } else if (!same) {
-        db_say(problem, path, "the tape's tables are not as they should be; `ringtape check` recovers what is sound",
-               NULL);
+        db_say(problem, path,
+               "the tape's tables are not as they should be; `sqlite3 TAPE .recover` saves what is sound", NULL);
         e = ERR_CORRUPT;
     }
     return e;
@@ -215,7 +215,7 @@ enum err db_check(sqlite3 *db, const char *path, struct buf *problem)
         return ERR_NOT_TAPE;
     }
     if (e == ERR_CORRUPT)
-        db_say(problem, path, "the tape is truncated or damaged; `ringtape check` recovers what is sound", NULL);
+        db_say(problem, path, "the tape is truncated or damaged; `sqlite3 TAPE .recover` saves what is sound", NULL);
     else if (e)
         db_say(problem, path, "cannot read the tape", db);
     if (e)

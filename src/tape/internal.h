@@ -9,6 +9,7 @@ enum { TAPE_SPARES = 4 };
 struct tape {
     sqlite3 *db;
     char *path;
+    bool borrowed; /* db is somebody else's */
     struct buf problem;
     sqlite3_stmt *connection, *connection_next, *session_next; /* prepared at first use */
     struct buf chain;
@@ -20,6 +21,8 @@ struct tape {
 enum err tape_failed(struct tape *tape, int rc);
 /* For rows that make no sense. Gives ERR_CORRUPT. */
 enum err tape_corrupt(struct tape *tape, const char *what);
+/* A reader on a connection that is open already, which outlives it. tape_close() ends it. Fails with ERR_NOMEM. */
+MUST_USE enum err tape_attach(struct tape **out, sqlite3 *db, const char *path);
 MUST_USE enum err tape_prepare(struct tape *tape, const char *sql, sqlite3_stmt **stmt);
 
 /* Frees the spares. */

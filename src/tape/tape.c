@@ -26,7 +26,8 @@ enum err tape_failed(struct tape *tape, int rc)
     if (e == ERR_NOT_TAPE)
         e = ERR_CORRUPT; /* it was one when it was opened */
     if (e == ERR_CORRUPT)
-        db_say(&tape->problem, tape->path, "the tape is damaged; `ringtape check` recovers what is sound", tape->db);
+        db_say(&tape->problem, tape->path, "the tape is damaged; `sqlite3 TAPE .recover` saves what is sound",
+               tape->db);
     else if (e)
         db_say(&tape->problem, tape->path, "cannot read the tape", tape->db);
     return tape_terminate(tape, e);
@@ -35,8 +36,8 @@ enum err tape_failed(struct tape *tape, int rc)
 enum err tape_corrupt(struct tape *tape, const char *what)
 {
     buf_clear(&tape->problem);
-    if (buf_printf(&tape->problem, "%s: the tape is damaged (%s); `ringtape check` recovers what is sound", tape->path,
-                   what))
+    if (buf_printf(&tape->problem, "%s: the tape is damaged (%s); `sqlite3 TAPE .recover` saves what is sound",
+                   tape->path, what))
         buf_clear(&tape->problem);
     return tape_terminate(tape, ERR_CORRUPT);
 }
@@ -151,7 +152,7 @@ static enum err tape_check_size(struct tape *tape, struct buf *problem)
     int64_t page_bytes = 0;
     enum err e = db_int(tape->db, "PRAGMA page_size", &page_bytes);
     if (!e && page_bytes > 0 && stat(tape->path, &st) == 0 && st.st_size % page_bytes != 0 && !tape_has_log(tape)) {
-        db_say(problem, tape->path, "the tape is truncated; `ringtape check` recovers what is sound", NULL);
+        db_say(problem, tape->path, "the tape is truncated; `sqlite3 TAPE .recover` saves what is sound", NULL);
         e = ERR_CORRUPT;
     }
     return e;
@@ -181,6 +182,21 @@ enum err tape_open(struct tape **out, const char *path, struct buf *problem)
     return e;
 }
 
+enum err tape_attach(struct tape **out, sqlite3 *db, const char *path)
+{
+    struct tape *tape = mem_new(1, sizeof *tape);
+    *out = NULL;
+    if (!tape)
+        return ERR_NOMEM;
+    tape->borrowed = true;
+    tape->db = db;
+    tape->path = mem_strdup(path, strlen(path));
+    if (!tape->path)
+        tape_close(&tape);
+    *out = tape;
+    return tape ? ERR_OK : ERR_NOMEM;
+}
+
 void tape_close(struct tape **tape)
 {
     struct tape *it = *tape;
@@ -193,7 +209,8 @@ void tape_close(struct tape **tape)
     (void)sqlite3_finalize(it->connection);
     (void)sqlite3_finalize(it->connection_next);
     (void)sqlite3_finalize(it->session_next);
-    (void)sqlite3_close(it->db);
+    if (!it->borrowed)
+        (void)sqlite3_close(it->db);
     buf_free(&it->problem);
     buf_free(&it->chain);
     mem_free(it->path);

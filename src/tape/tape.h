@@ -13,7 +13,7 @@ enum { TAPE_APPLICATION_ID = 0x52545031, TAPE_VERSION = 1 };
 struct tape;
 
 /* *problem (a buffer) gets one sentence for people on failure. Fails with ERR_NOT_FOUND, ERR_PERMISSION, ERR_NOT_TAPE, ERR_TAPE_NEWER,
- * ERR_CORRUPT (damaged or truncated: says to run `ringtape check`), ERR_DB, ERR_NOMEM. A tape that is still being recorded can be read.
+ * ERR_CORRUPT (damaged or truncated: says how to save what is sound), ERR_DB, ERR_NOMEM. A tape that is still being recorded can be read.
  * `fd_free`: nothing. */
 MUST_USE enum err tape_open(struct tape **out, const char *path, struct buf *problem);
 void tape_close(struct tape **tape);

@@ -12,6 +12,7 @@
 #include "base/util.h"
 #include "tape/create.h"
 #include "tape/dedup.h"
+#include "tape/keep.h"
 
 #include <assert.h>
 
@@ -72,6 +73,7 @@ struct tape_writer {
     int64_t session, flow_base, connection_base, last_body, last_fields;
     struct hash_key key;
     struct dedup bodies, blocks;
+    struct keeper *keeper;   /* NULL: every flow stays */
     struct buf scratch, raw; /* JSON being built; what goes into the column `raw` */
     struct buf problem;      /* why it failed */
     enum err failed;
@@ -254,7 +256,8 @@ enum err tape_writer_fields(struct tape_writer *w, const struct fields_packed *f
     if (e)
         return e;
     w->last_fields = *id;
-    dedup_put(&w->blocks, &hash, size, *id);
+    if (!w->keeper)
+        dedup_put(&w->blocks, &hash, size, *id);
     return ERR_OK;
 }
 
@@ -304,7 +307,8 @@ enum err tape_writer_content(struct tape_writer *w, struct span content, int64_t
     if (e)
         return e;
     w->last_body = *id;
-    dedup_put(&w->bodies, &hash, content.n, *id);
+    if (!w->keeper)
+        dedup_put(&w->bodies, &hash, content.n, *id);
     return ERR_OK;
 }
 
@@ -397,7 +401,7 @@ enum err tape_writer_body_end(struct tape_writer *w, struct tape_writer_body *bo
     body->dirty = false;
     e = run(w, ST_BODY_END);
     /* A small one that came slowly is not referred to: its chunks tell its own times. */
-    if (!e && !same && body->bytes > LIMIT_INLINE_BODY_BYTES)
+    if (!e && !same && !w->keeper && body->bytes > LIMIT_INLINE_BODY_BYTES)
         dedup_put(&w->bodies, &hash, body->bytes, body->id);
     return e;
 }
@@ -503,6 +507,15 @@ enum err tape_writer_flow(struct tape_writer *w, const struct tape_flow_row *row
     bind_flow_response(s, row);
     bind_optional(s, 36, buf_span(&w->raw));
     return run(w, ST_FLOW);
+}
+
+enum err tape_writer_flow_ended(struct tape_writer *w, int64_t id, bool *kept)
+{
+    *kept = true;
+    if (!w->keeper)
+        return w->failed;
+    enum err e = ready(w);
+    return e ? e : writer_fail(w, keeper_judge(w->keeper, id, kept));
 }
 
 enum err tape_writer_connection(struct tape_writer *w, const struct tape_connection *c)
@@ -652,6 +665,7 @@ static enum err prepare_all(struct tape_writer *w)
 
 static void writer_free(struct tape_writer *w)
 {
+    keeper_destroy(&w->keeper);
     for (size_t i = 0; i < ST_COUNT; i++)
         (void)sqlite3_finalize(w->statements[i]);
     (void)sqlite3_close(w->db);
@@ -688,6 +702,8 @@ enum err tape_writer_open(struct tape_writer **out, const struct tape_writer_opt
             e = load_key(w);
         if (!e)
             e = prepare_all(w);
+        if (!e && options->filter)
+            e = keeper_create(&w->keeper, w->db, w->path, options->filter);
         if (!e)
             e = begin_session(w, options);
         if (e)
@@ -749,6 +765,7 @@ enum err tape_writer_close(struct tape_writer **w, struct buf *problem)
         (void)sqlite3_finalize(it->statements[i]);
         it->statements[i] = NULL;
     }
+    keeper_destroy(&it->keeper);
     if (!e)
         leave_one_file(it);
     if (it->failed && problem) {

@@ -1,11 +1,13 @@
 /* writer.h: writing a tape, row by row, on one thread and with no thread of its own: what runs it (the recorder's writer thread, an import)
- * decides when to commit. A transaction opens with the first row. Equal header blocks and equal contents are stored once.
+ * decides when to commit. A transaction opens with the first row. Equal header blocks and equal contents are stored once, but for a
+ * recording with a filter, in which each flow has its own to take along.
  * After a failure every further call fails in the same way, and only tape_writer_close() has an effect: what was committed is sound. */
 #ifndef RINGTAPE_TAPE_WRITER_H
 #define RINGTAPE_TAPE_WRITER_H
 
 #include "base/hash.h"
 #include "tape/fields.h"
+#include "tape/filter.h"
 #include "tape/tape.h"
 
 struct tape_writer;
@@ -15,7 +17,8 @@ struct tape_writer_options {
     bool append, force;         /* as in recorder.h */
     const char *const *command; /* NULL-terminated; NULL: none */
     const char *version;
-    unsigned page_bytes; /* of a new tape; 0: the default */
+    struct tape_filter *filter; /* only flows that match stay; borrowed until the end; NULL: all */
+    unsigned page_bytes;        /* of a new tape; 0: the default */
     const struct log *log;
 };
 
@@ -85,6 +88,9 @@ struct tape_flow_row {
 };
 /* A row that is there already is replaced. */
 MUST_USE enum err tape_writer_flow(struct tape_writer *w, const struct tape_flow_row *row);
+
+/* Nothing more comes for this flow: with a filter that it does not match, it is taken off the tape again. */
+MUST_USE enum err tape_writer_flow_ended(struct tape_writer *w, int64_t id, bool *kept);
 
 /* As struct tape_connection; a connection that is there already is replaced. */
 MUST_USE enum err tape_writer_connection(struct tape_writer *w, const struct tape_connection *connection);
