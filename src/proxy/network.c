@@ -24,6 +24,7 @@ struct network {
     struct list pool; /* idle upstreams, the latest first */
     size_t pool_n;
     struct task reap;
+    struct buf scratch; /* chunk framing on its way; kept, so that no piece of a body allocates */
 };
 
 struct call {
@@ -194,17 +195,17 @@ static void call_pause_request(struct call *call, bool paused)
 
 static void call_send_piece(struct call *call, struct span piece)
 {
-    struct buf line = BUF_INIT;
+    struct buf *line = &call->net->scratch;
+    buf_clear(line);
     if (call->raw || call->plan.framing != H1_CHUNKED) {
         upstream_send(call->up, piece);
-    } else if (h1_put_chunk_begin(&line, piece.n)) {
+    } else if (h1_put_chunk_begin(line, piece.n)) {
         call_fail_later(call, ERR_NOMEM, err_text(ERR_NOMEM));
     } else {
-        upstream_send(call->up, buf_span(&line));
+        upstream_send(call->up, buf_span(line));
         upstream_send(call->up, piece);
         upstream_send(call->up, SPAN("\r\n"));
     }
-    buf_free(&line);
     if (upstream_full(call->up))
         call_pause_request(call, true);
 }
@@ -668,5 +669,6 @@ void network_destroy(struct network **n)
     loop_stop_task(it->env.worker->loop, &it->reap);
     while (!list_empty(&it->pool))
         upstream_release(upstream_of_pool_link(it->pool.next), false);
+    buf_free(&it->scratch);
     mem_free(it);
 }

@@ -44,6 +44,7 @@ struct upstream {
     struct dial *dial;
     struct conn *conn;
     struct h1 *h1;
+    struct buf out;   /* a request head on its way; kept */
     struct buf raw;   /* bytes that came after the head that ended HTTP, until the loop tells them */
     struct task wake; /* handshake timeout; later: tells `raw` */
     unsigned busy;    /* frames of this upstream on the stack */
@@ -71,6 +72,7 @@ static void upstream_leave(struct upstream *u)
     if (--u->busy > 0 || u->state != UP_DEAD)
         return;
     h1_destroy(&u->h1);
+    buf_free(&u->out);
     buf_free(&u->raw);
     mem_free(u);
 }
@@ -534,15 +536,14 @@ const struct h1_message *upstream_message(const struct upstream *u)
 
 enum err upstream_send_head(struct upstream *u, const struct head *head, const struct h1_out *how)
 {
-    struct buf out = BUF_INIT;
     assert(u->state == UP_BUSY);
+    buf_clear(&u->out);
     if (u->used)
         h1_next(u->h1);
     h1_expect(u->h1, head_span(head, head->method));
-    enum err e = h1_put_request(&out, head, how);
+    enum err e = h1_put_request(&u->out, head, how);
     if (!e)
-        conn_send(u->conn, buf_span(&out));
-    buf_free(&out);
+        conn_send(u->conn, buf_span(&u->out));
     u->used = true;
     return e;
 }
