@@ -239,7 +239,7 @@ def export_har(tape, folder):
     import har_validate
     out = pathlib.Path(folder) / (pathlib.Path(tape).stem + ".har")
     run(RINGTAPE, "export", tape, "-o", out)
-    har = json.loads(out.read_text())
+    har = har_validate.load(out.read_bytes())
     problems = har_validate.problems(har)
     assert not problems, problems[:10]
     return har
