@@ -419,6 +419,7 @@ static int on_headers_complete(llhttp_t *parser)
 static int on_body(llhttp_t *parser, const char *at, size_t n)
 {
     struct h1 *c = h1_of(parser);
+    c->message.body_wire_bytes += n; /* before `end`, which comes from the same call of llhttp and is told of them */
     return n == 0 ? 0 : stop_unless_ok(c, c->events.body(c->ctx, span_of(at, n)));
 }
 
@@ -590,7 +591,6 @@ static enum err body_take(struct h1 *c, struct span in, size_t *took)
     if (error != HPE_OK && error != HPE_PAUSED && error != HPE_PAUSED_UPGRADE)
         return llhttp_refusal(c, error);
     *took = error == HPE_OK ? in.n : (size_t)(llhttp_get_error_pos(&c->parser) - (const char *)in.p);
-    c->message.body_wire_bytes += *took;
     return ERR_OK;
 }
 

@@ -477,6 +477,73 @@ static void test_counts(void **state)
     transcript_free(&t);
 }
 
+struct end_counts {
+    struct h1 *codec;
+    uint64_t head, body;
+    size_t ends;
+};
+
+static enum err counts_head(void *ctx, const struct head *head, const struct h1_message *message)
+{
+    (void)ctx, (void)head, (void)message;
+    return ERR_OK;
+}
+
+static enum err counts_body(void *ctx, struct span bytes)
+{
+    (void)ctx, (void)bytes;
+    return ERR_OK;
+}
+
+static enum err counts_trailers(void *ctx, const struct headers *trailers)
+{
+    (void)ctx, (void)trailers;
+    return ERR_OK;
+}
+
+static enum err counts_end(void *ctx)
+{
+    struct end_counts *c = ctx;
+    c->head = h1_message(c->codec)->head_bytes;
+    c->body = h1_message(c->codec)->body_wire_bytes;
+    c->ends++;
+    return ERR_OK;
+}
+
+/* Whoever is told of the end reads how much was on the wire: all of it by then, however it came. */
+static void test_counts_at_the_end(void **state)
+{
+    static const struct h1_events events = {counts_head, NULL, counts_body, counts_trailers, counts_end};
+    static const struct {
+        const char *head, *body;
+    } cases[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "hello"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n"},
+        {"HTTP/1.1 200 OK\r\n\r\n", "until the connection closes"},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""},
+        {"HTTP/1.1 204 No Content\r\n\r\n", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buf wire = BUF_INIT;
+        assert_int_equal(buf_printf(&wire, "%s%s", cases[i].head, cases[i].body), ERR_OK);
+        for (size_t chunk = 1; chunk <= wire.n; chunk++) {
+            struct end_counts c = {.ends = 0};
+            size_t used;
+            assert_int_equal(h1_create(&c.codec, H1_CLIENT, &events, &c), ERR_OK);
+            h1_expect(c.codec, SPAN("GET"));
+            for (size_t at = 0; at < wire.n; at += used)
+                assert_int_equal(h1_feed(c.codec, span_first(span_from(buf_span(&wire), at), chunk), &used), ERR_OK);
+            assert_int_equal(h1_eof(c.codec), ERR_OK);
+            assert_int_equal(c.ends, 1);
+            assert_int_equal(c.head, strlen(cases[i].head));
+            assert_int_equal(c.body, strlen(cases[i].body));
+            h1_destroy(&c.codec);
+        }
+        buf_free(&wire);
+    }
+}
+
 static void test_callback_error(void **state)
 {
     (void)state;
@@ -574,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_counts_at_the_end),
         cmocka_unit_test(test_callback_error),
         cmocka_unit_test(test_allocation_failure),
         cmocka_unit_test(test_steady_state_allocates_nothing),
