@@ -1,15 +1,17 @@
-// Fetches each URL with `fetch` (undici) or `https` through the proxy of the environment; prints status, headers and digest.
+// Fetches each URL with `fetch` (undici) or `https` through the proxy of the environment; prints status, every header field and the
+// body's digest. usage: client.js fetch|https URL...    a URL that ends in /post is posted to
 const crypto = require('crypto');
 const http = require('http');
 const tls = require('tls');
 
 const proxy = new URL(process.env.https_proxy);
 const body = '{"b": 2, "a": [1, 2, 3]}';
-const kept = ['content-type', 'date', 'etag', 'last-modified', 'server'];
 
-function show(url, status, get, data) {
-  console.log(url, status, kept.map((k) => `${k}=${get(k)}`).join(' '),
-    crypto.createHash('sha256').update(data).digest('hex'), data.subarray(0, 40).toString('latin1'));
+// `fields`: [name, value, name, value, ...]
+function show(url, status, reason, fields, data) {
+  console.log(url, status, reason);
+  for (let i = 0; i < fields.length; i += 2) console.log('   ', JSON.stringify(fields[i]), JSON.stringify(fields[i + 1]));
+  console.log('   ', data.length, crypto.createHash('sha256').update(data).digest('hex'), JSON.stringify(data.subarray(0, 40).toString('latin1')));
 }
 
 // `fetch`: Node's own takes the proxy from the environment since 24; before that, undici from Debian's node-undici does.
@@ -19,7 +21,7 @@ async function withFetch(urls) {
   const agent = new undici.ProxyAgent(process.env.https_proxy);
   for (const url of urls) {
     const r = await undici.fetch(url, { dispatcher: agent, ...(url.endsWith('/post') ? { method: 'POST', body } : {}) });
-    show(url, r.status, (k) => r.headers.get(k), Buffer.from(await r.arrayBuffer()));
+    show(url, r.status, r.statusText, [...r.headers].flat(), Buffer.from(await r.arrayBuffer()));
   }
   await agent.close();
 }
@@ -49,7 +51,7 @@ async function withHttps(urls) {
       const request = http.request(options, (response) => {
         const parts = [];
         response.on('data', (d) => parts.push(d)).on('error', reject).on('end', () => {
-          show(text, response.statusCode, (k) => response.headers[k], Buffer.concat(parts));
+          show(text, response.statusCode, response.statusMessage, response.rawHeaders, Buffer.concat(parts));
           resolve();
         });
       }).on('error', reject);

@@ -1,4 +1,7 @@
-"""Fetches each URL with one library and prints status, some headers and the body's digest. A URL that ends in /post is posted to."""
+"""Fetches each URL with one library and prints all it says of the response: status, every header field, the body's digest.
+
+usage: client.py LIBRARY URL...    a URL that ends in /post is posted to
+"""
 import asyncio
 import hashlib
 import sys
@@ -6,17 +9,25 @@ import sys
 BODY = b'{"b": 2, "a": [1, 2, 3]}'
 
 
-def show(url, status, headers, body):
-    kept = {k.lower(): v for k, v in headers.items() if k.lower() in ("content-type", "date", "etag", "server", "last-modified")}
-    print(url, status, sorted(kept.items()), hashlib.sha256(body).hexdigest(), body[:40])
+def show(url, status, reason, fields, body):
+    print(url, status, reason)
+    for name, value in fields:
+        print("   ", repr(name), repr(value))
+    print("   ", len(body), hashlib.sha256(body).hexdigest(), body[:40])
 
 
 def with_urllib(urls):
+    import urllib.error
     import urllib.request
     for url in urls:
         data = BODY if url.endswith("/post") else None
-        with urllib.request.urlopen(urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})) as r:
-            show(url, r.status, r.headers, r.read())
+        request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"} if data else {})
+        try:
+            r = urllib.request.urlopen(request)
+        except urllib.error.HTTPError as e:
+            r = e
+        with r:
+            show(url, r.status, r.reason, r.headers.items(), r.read())
 
 
 def with_requests(urls):
@@ -24,7 +35,8 @@ def with_requests(urls):
     with requests.Session() as s:
         for url in urls:
             r = s.post(url, data=BODY) if url.endswith("/post") else s.get(url)
-            show(url, r.status_code, r.headers, r.content)
+            # As http.client read them: requests' own table joins fields of one name.
+            show(url, r.status_code, r.reason, r.raw._original_response.msg.items(), r.content)
 
 
 def with_httpx(urls):
@@ -32,7 +44,7 @@ def with_httpx(urls):
     with httpx.Client() as s:
         for url in urls:
             r = s.post(url, content=BODY) if url.endswith("/post") else s.get(url)
-            show(url, r.status_code, r.headers, r.content)
+            show(url, r.status_code, r.reason_phrase, r.headers.raw, r.content)
 
 
 def with_aiohttp(urls):
@@ -46,7 +58,7 @@ def with_aiohttp(urls):
         async with aiohttp.ClientSession(trust_env=True, connector=connector) as s:
             for url in urls:
                 async with (s.post(url, data=BODY) if url.endswith("/post") else s.get(url)) as r:
-                    show(url, r.status, r.headers, await r.read())
+                    show(url, r.status, r.reason, r.raw_headers, await r.read())
 
     asyncio.run(main())
 

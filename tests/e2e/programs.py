@@ -1,0 +1,36 @@
+"""Client programs that need a compiler: built once below build/e2e, whichever worker comes first, and again only when their source changes."""
+
+import fcntl
+import hashlib
+
+from support import ROOT, clean_env, run
+
+CLIENTS = ROOT / "tests" / "e2e" / "clients"
+BUILT = ROOT / "build" / "e2e"
+
+
+def _build(name, source, command, env):
+    """The folder `name` with what the command made of the source in it."""
+    folder = BUILT / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stamp, digest = folder / "stamp", hashlib.sha256(source.read_bytes()).hexdigest()
+        if not stamp.exists() or stamp.read_text() != digest:
+            run(*command, env=env, timeout=300)
+            stamp.write_text(digest)
+    return folder
+
+
+def go_client():
+    """The path of clients/client.go as a program."""
+    source, program = CLIENTS / "client.go", BUILT / "go" / "client"
+    env = clean_env(GOCACHE=BUILT / "go" / "cache", GOPATH=BUILT / "go" / "path", GO111MODULE="off", CGO_ENABLED="0", GOFLAGS="", HOME=BUILT / "go")
+    _build("go", source, ("go", "build", "-ldflags=-s -w", "-o", program, source), env)
+    return program
+
+
+def java_client(name):
+    """What follows `java` on a command line that runs clients/NAME.java."""
+    folder = _build(f"java-{name}", CLIENTS / f"{name}.java", ("javac", "-d", BUILT / f"java-{name}", CLIENTS / f"{name}.java"), clean_env())
+    return ["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", folder, name]
