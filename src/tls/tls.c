@@ -19,7 +19,7 @@
 #include <wolfssl/error-ssl.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
-enum { PLAIN_MAX = 16384, WRITE_MAX = 1 << 20 };
+enum { PLAIN_MAX = 16384, WRITE_MAX = 1 << 20, RECORD_ALERT = 21 };
 
 static const unsigned tls_next[] = {
     [TLS_HANDSHAKE] = BIT(TLS_OPEN) | BIT(TLS_FAILED),
@@ -97,6 +97,13 @@ void tls_note(struct tls *t, const char *format, ...)
     va_end(args);
 }
 
+static void keep_last(struct tls *t, struct span taken)
+{
+    size_t n = MIN(taken.n, sizeof t->last);
+    memmove(t->last, t->last + n, sizeof t->last - n);
+    memcpy(t->last + sizeof t->last - n, taken.p + taken.n - n, n);
+}
+
 int tls_io_recv(WOLFSSL *ssl, char *to, int n, void *ctx)
 {
     (void)ssl;
@@ -105,6 +112,8 @@ int tls_io_recv(WOLFSSL *ssl, char *to, int n, void *ctx)
         return WOLFSSL_CBIO_ERR_WANT_READ;
     size_t step = MIN((size_t)n, t->in.n);
     memcpy(to, t->in.p, step);
+    if (t->state == TLS_HANDSHAKE)
+        keep_last(t, span_of(to, step));
     t->in = span_from(t->in, step);
     return (int)step;
 }
@@ -311,9 +320,29 @@ static bool peer_alerted(struct tls *t)
     return true;
 }
 
+/* OpenSSL's clients refuse a certificate of TLS 1.3 before they have keys to write with: their alert comes in the clear, which the library
+ * takes for a malformed record, once it has read the header or all of it. Here it is known for what it is; the handshake has failed anyway. */
+static bool peer_alerted_in_the_clear(struct tls *t, int code)
+{
+    uint8_t seen[sizeof t->last + 2];
+    size_t more = MIN(t->in.n, 2);
+    if (!t->server || t->state != TLS_HANDSHAKE || code != PARSE_ERROR || wolfSSL_version(t->ssl) != TLS1_3_VERSION)
+        return false;
+    memcpy(seen, t->last, sizeof t->last);
+    if (more > 0)
+        memcpy(seen + sizeof t->last, t->in.p, more);
+    for (size_t at = 0; at <= more; at += 2)
+        if (seen[at] == RECORD_ALERT && seen[at + 1] == 3 && seen[at + 3] == 0 && seen[at + 4] == 2 &&
+            seen[at + 5] <= alert_fatal) {
+            t->alert = seen[at + 6];
+            return true;
+        }
+    return false;
+}
+
 static enum err tls_fail(struct tls *t, int code)
 {
-    bool handshake = t->state == TLS_HANDSHAKE;
+    bool handshake = t->state == TLS_HANDSHAKE, in_the_clear = peer_alerted_in_the_clear(t, code);
     tls_enter(t, TLS_FAILED);
     t->in = SPAN_EMPTY;
     /* A session that the origin no longer likes must not spoil the next attempt. */
@@ -325,7 +354,7 @@ static enum err tls_fail(struct tls *t, int code)
         return ERR_TLS_VERIFY; /* only verification has left a note by now */
     if (code == MEMORY_E || code == MEMORY_ERROR)
         return ERR_NOMEM;
-    if (peer_alerted(t)) {
+    if (in_the_clear || peer_alerted(t)) {
         tls_note(t, "the peer's alert: %s (%d)", alert_name(t->alert), t->alert);
         return ERR_TLS_ALERT;
     }

@@ -25,6 +25,7 @@ struct tls {
     bool verified;           /* client: the certificate was looked at and accepted (or verification is off) */
     bool chain_seen;         /* client: `chain` is what this handshake showed */
     struct span in;          /* what is being fed; consumed by the receive callback */
+    uint8_t last[7];         /* bytes of the handshake that the library took: a record with an alert */
     enum err callback_error; /* of events->send: carried through the library */
     int alert;               /* fatal, received; or -1 */
     struct tls_server_config *server_config;

@@ -324,6 +324,35 @@ static void test_client_refuses_us(void **state)
     buf_free(&problem);
 }
 
+/* As OpenSSL's clients do it in TLS 1.3: an alert without encryption, after the server's flight. In one piece with what may stand before it,
+ * or alone. */
+static void test_client_refuses_us_in_the_clear(void **state)
+{
+    static const uint8_t change_cipher_spec[] = {20, 3, 3, 0, 1, 1}, unknown_ca[] = {21, 3, 3, 0, 2, 2, 48};
+    static const uint8_t no_alert[] = {21, 3, 3, 0, 3, 2, 48, 0};
+    struct world *w = *state;
+    for (int i = 0; i < 4; i++) {
+        struct end c, s;
+        struct tls_info info;
+        struct buf wire = BUF_INIT;
+        pair_open(w, &c, &s, "refused.example.com", SPAN_EMPTY, SPAN_EMPTY, 0);
+        assert_int_equal(tls_start(c.tls), ERR_OK);
+        end_deliver(&c, &s, SIZE_MAX);
+        assert_int_equal(s.error, ERR_OK);
+        if (i & 1)
+            assert_int_equal(buf_put(&wire, span_of(change_cipher_spec, sizeof change_cipher_spec)), ERR_OK);
+        struct span record = i & 2 ? span_of(no_alert, sizeof no_alert) : span_of(unknown_ca, sizeof unknown_ca);
+        assert_int_equal(buf_put(&wire, record), ERR_OK);
+        enum err e = tls_feed(s.tls, buf_span(&wire));
+        tls_get_info(s.tls, &info);
+        assert_int_equal(e, i & 2 ? ERR_TLS : ERR_TLS_ALERT);
+        assert_int_equal(info.alert, i & 2 ? -1 : 48);
+        assert_non_null(strstr(tls_error(s.tls), i & 2 ? "TLS handshake failed" : "the peer's alert: unknown_ca (48)"));
+        buf_free(&wire);
+        pair_close(&c, &s);
+    }
+}
+
 static void test_key_update(void **state)
 {
     struct world *w = *state;
@@ -435,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_close_and_truncation),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_client_refuses_us),
+        cmocka_unit_test(test_client_refuses_us_in_the_clear),
         cmocka_unit_test(test_key_update),
         cmocka_unit_test(test_callback_errors),
         cmocka_unit_test(test_key_log),
