@@ -237,6 +237,12 @@ static bool has_no_content(const struct view *v)
     return span_eq(f->method, SPAN("HEAD")) || f->status == 204 || f->status == 304;
 }
 
+/* What went through a tunnel is no message's content. */
+static int64_t content_size(const struct view *v, const struct tape_body_ref *body)
+{
+    return view_is_http(v) ? (int64_t)body->wire_bytes : 0;
+}
+
 void message_request(struct out *o, struct view *v)
 {
     const struct tape_flow *f = v->flow;
@@ -255,7 +261,7 @@ void message_request(struct out *o, struct view *v)
     put_pairs(o, "queryString", target_query(f->path));
     put_post_data(o, v);
     out_member_i64(o, "headersSize", head_size(&v->request, f->request_wire_bytes, f->request_body.wire_bytes, plain));
-    out_member_u64(o, "bodySize", f->request_body.wire_bytes);
+    out_member_i64(o, "bodySize", content_size(v, &f->request_body));
     out_close(o, '}');
 }
 
@@ -310,7 +316,7 @@ void message_response(struct out *o, struct view *v)
     out_member(o, "redirectURL", redirect_url(v));
     out_member_i64(o, "headersSize",
                    head_size(&v->response, f->response_wire_bytes, f->response_body.wire_bytes, plain));
-    out_member_i64(o, "bodySize", has ? (int64_t)f->response_body.wire_bytes : -1);
+    out_member_i64(o, "bodySize", has ? content_size(v, &f->response_body) : -1);
     if (f->response_wire_bytes > 0)
         out_member_u64(o, "_transferSize", f->response_wire_bytes);
     if (f->error.n > 0)

@@ -141,7 +141,7 @@ def size_problems(entry):
     has_none = request["method"] == "HEAD" or response["status"] in (204, 304)
     if has_none and response["bodySize"] > 0:
         yield f"a response to {request['method']} with status {response['status']} has no content, but bodySize {response['bodySize']}"
-    if "_error" in entry:
+    if "_error" in entry or entry.get("_ringtape", {}).get("complete") is False:
         return
     for side, message in (("request", request), ("response", response)):
         lengths = set(fields(message, "content-length"))
