@@ -1,4 +1,5 @@
-/* output.c: a small buffered writer over write(2). SIGPIPE is ignored by main, so that a closed pipe is an error like any other. */
+/* output.c: a small buffered writer over write(2). A closed pipe ends the program by SIGPIPE, as is usual; where that is ignored it is an
+ * error like any other. */
 #include "tools/output.h"
 
 #include "base/alloc.h"
