@@ -9,10 +9,11 @@ import contextlib
 import re
 import socket
 import threading
+import types
 
 import pytest
 from programs import CLIENTS, go_client, java_client
-from support import PATIENCE_S, Nginx, Ports, Ringtape, clean_env, run
+from support import PATIENCE_S, Nginx, Ports, Ringtape, clean_env, flows, run
 
 LONG = ".".join(("a" * 63, "b" * 63, "c" * 63, "d" * 48 + ".example.test"))
 assert len(LONG) == 253  # the longest that DNS allows; X.520's common name ends at 64
@@ -63,19 +64,19 @@ class Matrix:
         origin = folder / "origin"
         origin.mkdir()
         self.ports = Ports()
-        servers, connect_to = [], []
+        servers, self.connect_to = [], []
         for kind, (host, san) in {**NAMES, "other": (OTHER, None)}.items():
             # Each has one name more, by which a leaf shows that it mirrors its origin's certificate.
             pem, key = (shared.authority.issue(f"matrix-{kind}", san=f"{san},DNS:mirror-{kind}.example.test") if san
                         else OurAuthority(shared.ca_dir, folder).issue("not-this-one.example.test"))
             port = self.ports.take()
             servers.append(SERVER.format(port=port, pem=pem, key=key))
-            connect_to += ["--connect-to", f"{bracketed(host)}:443:127.0.0.1:{port}"]
+            self.connect_to += ["--connect-to", f"{bracketed(host)}:443:127.0.0.1:{port}"]
         # The block of the configuration is closed, others follow, and the last is left to be closed.
         self.nginx = Nginx(origin, shared.authority, extra="}\n" + "}\n".join(servers))
         (self.nginx.www / "page.html").write_text(PAGE % ", ".join(repr(bracketed(host)) for host in [*HOSTS, OTHER]))
         self.ringtape = Ringtape(folder, "record", "-o", folder / "verifiers.tape", "--upstream-ca", shared.authority.pem, "--pass", OTHER,
-                                 *connect_to, ca_dir=shared.ca_dir)
+                                 *self.connect_to, ca_dir=shared.ca_dir)
 
     def stop(self):
         if self.ringtape.process.poll() is None:
@@ -122,8 +123,11 @@ def tunnel(m, host):
             answer += proxy.recv(1)
         assert answer.startswith(b"HTTP/1.1 200 "), answer
 
+        listener.settimeout(PATIENCE_S)
+
         def serve():
             client, _ = listener.accept()
+            client.settimeout(PATIENCE_S)
             with client:
                 back = threading.Thread(target=splice, args=(proxy, client))
                 back.start()
@@ -215,6 +219,39 @@ def test_tls12_clients_accept_them_too(matrix):
     assert with_openssl(matrix, matrix.ca, HOSTS, "-tls1_2") == ACCEPTED
 
 
+def names_of(pem):
+    return set(re.findall(r"DNS:([^\s,]+)", run("openssl", "x509", "-in", pem, "-noout", "-ext", "subjectAltName").stdout.decode()))
+
+
+def test_leaves_of_a_replay(matrix, shared, ringtape, tmp_path):
+    """Promise 2: a replay shows the names that the origin had, from the tape, and the same verifier accepts them."""
+    tape = tmp_path / "names.tape"
+    r = ringtape("record", "-o", tape, *matrix.connect_to)
+    for host in HOSTS:
+        got = run("curl", "-sS", "--cacert", shared.ca, "-x", r.proxy, f"https://{bracketed(host)}/hello.txt", env=clean_env()).stdout
+        assert got == b"hello, world\n"
+    r.stop()
+    replay = types.SimpleNamespace(ringtape=ringtape("replay", tape, "--fail-on", "never"), folder=tmp_path)
+    assert with_openssl(replay, shared.ca, HOSTS) == ACCEPTED
+    for i, kind in enumerate(NAMES):
+        assert f"mirror-{kind}.example.test" in names_of(tmp_path / f"{i}.pem")
+    replay.ringtape.stop()
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_a_refusal_is_named_with_its_remedy(matrix, ringtape, tmp_path, version):
+    """A client that does not know our CA: one line that names the host and what to do, and a flow that says why."""
+    tape = tmp_path / "refused.tape"
+    r = ringtape("record", "-o", tape, *matrix.connect_to)
+    done = run("curl", "-sS", "--tlsv" + version, "--tls-max", version, "-x", r.proxy, "https://plain.example.test/", env=clean_env(), check=False)
+    assert done.returncode == 60, done
+    r.stop()
+    (line,) = [line for line in r.log().splitlines() if "refused our certificate" in line]
+    assert "for plain.example.test (" in line and "unknown_ca" in line and "ringtape ca" in line and "--pass plain.example.test" in line
+    (flow,) = flows(tape)
+    assert flow["error"].startswith("tls-alert: ") and not flow["complete"]
+
+
 def test_openssl_verify_strict(matrix):
     """Promise 23: the leaves as files; that of a name too long for a common name has an empty subject and a critical subjectAltName
     (RFC 5280 4.1.2.6)."""
@@ -229,4 +266,4 @@ def test_openssl_verify_strict(matrix):
             assert text.startswith("subject=\n") and "X509v3 Subject Alternative Name: critical" in text, text
         else:
             assert text.startswith(f"subject=CN = {host}\n") and "X509v3 Subject Alternative Name: \n" in text, text
-        assert f"DNS:mirror-{list(NAMES)[i]}.example.test" in text, text  # as the origin's, which was reached and verified
+        assert f"mirror-{list(NAMES)[i]}.example.test" in names_of(pem), text  # as the origin's, which was reached and verified
