@@ -411,17 +411,21 @@ def test_memory_does_not_grow_with_the_tape(tmp_path, shared, origin):
             r.stop()
     whole = [gzip.decompress(g) if g[:2] == b"\x1f\x8b" else g for g in got]
     assert sum(map(len, whole)) + len(upload) > 150e6
-    for form, output in (("har", out), ("jsonl", "/dev/null"), ("curl", "/dev/null")):
-        # From a process of its own: a child's peak begins with what its parent had.
-        peak_kb = int(run("/usr/bin/python3", "-c", PEAK, RINGTAPE, "export", tape, "-o", output, "--format", form, env=clean_env()).stdout)
-        assert 1024 < peak_kb < 64 * 1024, form
-        if form == "har":
-            entries = json.loads(out.read_bytes())["log"]["entries"]
-            for e, body in zip(entries, whole):
-                content = e["response"]["content"]
-                data = base64.b64decode(content["text"]) if "encoding" in content else content["text"].encode()
-                assert hashlib.sha256(data).digest() == hashlib.sha256(body).digest(), e["request"]["url"]
-            assert base64.b64decode(entries[-1]["request"]["postData"]["text"]) == upload
+    try:
+        for form, output in (("har", out), ("jsonl", "/dev/null"), ("curl", "/dev/null")):
+            # From a process of its own: a child's peak begins with what its parent had.
+            peak_kb = int(run("/usr/bin/python3", "-c", PEAK, RINGTAPE, "export", tape, "-o", output, "--format", form, env=clean_env()).stdout)
+            assert 1024 < peak_kb < 64 * 1024, form
+            if form == "har":
+                entries = json.loads(out.read_bytes())["log"]["entries"]
+                for e, body in zip(entries, whole):
+                    content = e["response"]["content"]
+                    data = base64.b64decode(content["text"]) if "encoding" in content else content["text"].encode()
+                    assert hashlib.sha256(data).digest() == hashlib.sha256(body).digest(), e["request"]["url"]
+                assert base64.b64decode(entries[-1]["request"]["postData"]["text"]) == upload
+    finally:  # pytest would keep them
+        tape.unlink()
+        out.unlink(missing_ok=True)
 
 
 def export(tape, *options, check=True):
