@@ -105,7 +105,7 @@ bool rule_names_has(const struct rule_names *names, struct span name, bool fold)
 static enum err names_add(struct rule_names *names, struct span name, struct buf *problem)
 {
     if (name.n == 0)
-        return usage(problem, "", name, "a name is missing after the colon");
+        return usage(problem, "what stands after the colon, ", name, "is no name");
     if (names->n >= RULE_NAMES_MAX)
         return usage(problem, "too many names before ", name, "(at most 256 of a kind)");
     char **grown = mem_resize(names->at, names->n + 1, sizeof *grown);
