@@ -12,6 +12,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+enum { REFUSED_MAX = 256 };
+
+struct refused_host {
+    struct list link;
+    char host[256];
+};
+
 struct proxy {
     struct proxy_options options;
     struct sockaddr_storage address;
@@ -22,11 +29,32 @@ struct proxy {
     unsigned stops;                        /* calls of proxy_stop(); atomic */
     uint64_t exchange_ids, connection_ids; /* atomic */
     const char *backend;                   /* static */
+    pthread_mutex_t refused_lock;          /* of the next two */
+    struct list refused; /* hosts whose clients refused our certificate: named once each, whichever workers meet them */
+    unsigned refused_n;
 };
 
 uint64_t worker_next_exchange(struct worker *w)
 {
     return __atomic_add_fetch(&w->proxy->exchange_ids, 1, __ATOMIC_RELAXED);
+}
+
+bool worker_first_refusal(struct worker *w, const char *host)
+{
+    struct proxy *p = w->proxy;
+    bool first = true;
+    (void)pthread_mutex_lock(&p->refused_lock);
+    LIST_FOREACH (it, &p->refused)
+        first = first && strcmp(container_of(it, struct refused_host, link)->host, host) != 0;
+    struct refused_host *r = first && p->refused_n < REFUSED_MAX ? mem_new(1, sizeof *r) : NULL;
+    if (r) {
+        connection_set(r->host, sizeof r->host, span_str(host));
+        list_init(&r->link);
+        list_push(&p->refused, &r->link);
+        p->refused_n++;
+    }
+    (void)pthread_mutex_unlock(&p->refused_lock);
+    return first;
 }
 
 /* ---- options ---- */
@@ -56,12 +84,23 @@ enum err proxy_reverse_parse(const char *text, struct proxy_reverse *out, struct
     return ERR_OK;
 }
 
+/* A name or an address, with "*" at the beginning at most: any other glob would match nothing, and silently. */
+static bool pass_host_valid(struct span host)
+{
+    for (size_t i = host.p[0] == '*'; i < host.n; i++) {
+        uint8_t c = host.p[i], lower = c | 0x20;
+        if (!(lower >= 'a' && lower <= 'z') && !(c >= '0' && c <= '9') && c < 0x80 && (!c || !strchr("-_.:", c)))
+            return false;
+    }
+    return true;
+}
+
 enum err proxy_pass_parse(const char *text, struct proxy_pass *out, struct buf *problem)
 {
     struct span host;
     unsigned port;
     *out = (struct proxy_pass){.port = 0};
-    if (url_authority(span_str(text), &host, &port) == ERR_OK && host.n < sizeof out->host) {
+    if (url_authority(span_str(text), &host, &port) == ERR_OK && host.n < sizeof out->host && pass_host_valid(host)) {
         connection_set(out->host, sizeof out->host, host);
         out->port = port;
         return ERR_OK;
@@ -166,6 +205,8 @@ enum err proxy_create(struct proxy **out, const struct proxy_options *options, s
     if (!p)
         return ERR_NOMEM;
     p->options = *options;
+    list_init(&p->refused);
+    (void)pthread_mutex_init(&p->refused_lock, NULL);
     assert(options->workers > 0);
     p->workers = mem_new(options->workers, sizeof *p->workers);
     e = p->workers ? ERR_OK : ERR_NOMEM;
@@ -257,6 +298,9 @@ void proxy_destroy(struct proxy **p)
         if (w->fd >= 0)
             close(w->fd);
     }
+    for (struct list *link; (link = list_pop(&it->refused));)
+        mem_free(container_of(link, struct refused_host, link));
+    (void)pthread_mutex_destroy(&it->refused_lock);
     mem_free(it->workers);
     mem_free(it);
 }

@@ -9,12 +9,7 @@
 #include "proxy/worker_run.h"
 #include "ring/stream.h"
 
-enum { WORKER_FLUSH_MS = 20, WORKER_REFUSED_MAX = 256 };
-
-struct refused_host {
-    struct list link;
-    char host[256];
-};
+enum { WORKER_FLUSH_MS = 20 };
 
 void worker_touch(struct worker *w)
 {
@@ -43,16 +38,8 @@ void worker_client_gone(struct worker *w)
 void worker_client_refused(struct worker *w, const char *host, const char *reason)
 {
     const char *name = host[0] ? host : "a host without a name";
-    LIST_FOREACH (it, &w->refused)
-        if (strcmp(container_of(it, struct refused_host, link)->host, name) == 0)
-            return;
-    struct refused_host *r = w->refused_n < WORKER_REFUSED_MAX ? mem_new(1, sizeof *r) : NULL;
-    if (r) {
-        (void)strncpy(r->host, name, sizeof r->host - 1);
-        list_init(&r->link);
-        list_push(&w->refused, &r->link);
-        w->refused_n++;
-    }
+    if (!worker_first_refusal(w, name))
+        return;
     log_write(
         w->options->log, LOG_WARN, "tls",
         "a client refused our certificate for %s (%s): make it trust the CA (`ringtape ca export`, `ringtape ca trust`), or leave "
@@ -126,7 +113,6 @@ void worker_init(struct worker *w, struct proxy *proxy, const struct proxy_optio
     w->clients_max = clients_max;
     w->fd = -1;
     list_init(&w->clients);
-    list_init(&w->refused);
     task_init(&w->flush, worker_flush);
     task_init(&w->deadline, worker_deadline);
     task_init(&w->drained, worker_drained);
@@ -156,8 +142,5 @@ void *worker_run(void *arg)
     if (w->options->unwire)
         w->options->unwire(w->options->ctx, w->env.index, &w->pipeline);
     w->unwired = true; /* the loop itself stays until proxy_destroy(): others may still post to it */
-    struct list *link;
-    while ((link = list_pop(&w->refused)))
-        mem_free(container_of(link, struct refused_host, link));
     return NULL;
 }

@@ -19,8 +19,6 @@ struct worker {
     unsigned clients_n, clients_max;
     struct task flush, deadline, drained;
     struct post stop_post, cut_post;
-    struct list refused; /* hosts whose clients refused our certificate: named once each */
-    unsigned refused_n;
     bool stopping, unwired;
     pthread_t thread;
     enum err result;
@@ -32,6 +30,9 @@ struct worker {
 #define WORKER_COUNT(w, member, by) __atomic_fetch_add(&(w)->counters.member, (uint64_t)(by), __ATOMIC_RELAXED)
 
 uint64_t worker_next_exchange(struct worker *w);
+
+/* Has no worker been asked this about `host` before? */
+bool worker_first_refusal(struct worker *w, const char *host);
 
 /* Something was given to the taps: they are flushed soon. */
 void worker_touch(struct worker *w);
