@@ -426,6 +426,20 @@ static void network_open(struct origin *origin, struct exchange *x)
     task_init(&call->fail, call_fail_run);
 }
 
+/* The proxy beyond may want a password of its own: with CONNECT it is given by upstream.c, with all else here. */
+static enum err call_authorise(struct call *call)
+{
+    const struct network_upstream *beyond = call->net->env.options->upstream;
+    struct buf value = BUF_INIT;
+    if (!call->plan.absolute_form || !beyond->credentials[0])
+        return ERR_OK;
+    enum err e = buf_printf(&value, "Basic %s", beyond->credentials);
+    if (!e)
+        e = headers_set(&call->head.headers, SPAN("Proxy-Authorization"), buf_span(&value));
+    buf_free(&value);
+    return e;
+}
+
 static void call_begin(struct call *call, const struct event *event)
 {
     const struct exchange *x = call->x;
@@ -439,7 +453,10 @@ static void call_begin(struct call *call, const struct event *event)
     call->plan = h1_plan_request(&call->head, !event->no_body, true);
     call->plan.upgrade = headers_has_token(fields, SPAN("Connection"), SPAN("upgrade"));
     call->plan.absolute_form = call->net->env.options->upstream && !call->key.tls && !call->key.raw;
-    if (x->facts && x->facts->error)
+    e = call_authorise(call);
+    if (e)
+        call_fail_later(call, e, err_text(e));
+    else if (x->facts && x->facts->error)
         call_fail_later(call, x->facts->error, x->facts->reason);
     else if (call->key.host[0] == '\0')
         call_fail_later(call, ERR_PARSE, "the request names no host");
