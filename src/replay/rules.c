@@ -102,10 +102,11 @@ bool rule_names_has(const struct rule_names *names, struct span name, bool fold)
     return false;
 }
 
-static enum err names_add(struct rule_names *names, struct span name, struct buf *problem)
+/* `item` is what the user typed, of which `name` is the end. */
+static enum err names_add(struct rule_names *names, struct span item, struct span name, struct buf *problem)
 {
     if (name.n == 0)
-        return usage(problem, "what stands after the colon, ", name, "is no name");
+        return usage(problem, "", item, "lacks a name after the colon");
     if (names->n >= RULE_NAMES_MAX)
         return usage(problem, "too many names before ", name, "(at most 256 of a kind)");
     char **grown = mem_resize(names->at, names->n + 1, sizeof *grown);
@@ -146,14 +147,15 @@ static bool list_next(struct span *rest, struct span *item)
 static enum err match_item(struct rules *to, struct span item, struct buf *problem)
 {
     enum rule_field field;
+    struct span name = item;
     if (field_of(item, &field)) {
         to->match |= BIT(field);
         return ERR_OK;
     }
-    if (strip_prefix(&item, SPAN("header:")))
-        return names_add(&to->match_headers, item, problem);
-    if (strip_prefix(&item, SPAN("cookie:")))
-        return names_add(&to->match_cookies, item, problem);
+    if (strip_prefix(&name, SPAN("header:")))
+        return names_add(&to->match_headers, item, name, problem);
+    if (strip_prefix(&name, SPAN("cookie:")))
+        return names_add(&to->match_cookies, item, name, problem);
     return usage(
         problem, "", item,
         "is not a field to match; there are method, scheme, host, port, path, query, body, header:NAME and cookie:NAME");
@@ -203,13 +205,13 @@ static bool pointer_split(struct rule_pointer *p, size_t length)
     return true;
 }
 
-static enum err pointer_add(struct rules *rules, struct span text, struct buf *problem)
+static enum err pointer_add(struct rules *rules, struct span item, struct span text, struct buf *problem)
 {
     struct rule_pointer p = {.n = 0};
     if (text.n == 0 || text.p[0] != '/')
-        return usage(problem, "", text, "is not a JSON pointer: it starts with a slash, as in json:/user/id");
+        return usage(problem, "", item, "is not a JSON pointer: it starts with a slash, as in json:/user/id");
     if (rules->pointers_n >= RULE_POINTERS_MAX)
-        return usage(problem, "", text, "is one JSON pointer too many (at most 64)");
+        return usage(problem, "", item, "is one JSON pointer too many (at most 64)");
     for (size_t i = 0; i < text.n; i++)
         p.n += text.p[i] == '/';
     struct rule_pointer *grown = mem_resize(rules->pointers, rules->pointers_n + 1, sizeof *grown);
@@ -220,7 +222,7 @@ static enum err pointer_add(struct rules *rules, struct span text, struct buf *p
     p.segments = mem_new(p.n, sizeof *p.segments);
     enum err e = p.text && p.segments ? ERR_OK : ERR_NOMEM;
     if (!e && !pointer_split(&p, text.n))
-        e = usage(problem, "", text, "is not a JSON pointer: ~ is written ~0, and a slash within a name ~1");
+        e = usage(problem, "", item, "is not a JSON pointer: ~ is written ~0, and a slash within a name ~1");
     if (e) {
         mem_free(p.text);
         mem_free(p.segments);
@@ -232,8 +234,8 @@ static enum err pointer_add(struct rules *rules, struct span text, struct buf *p
 
 enum err rules_ignore(struct rules *rules, const char *text, struct buf *problem)
 {
-    struct span item = span_trim(span_str(text));
-    const struct span whole = item;
+    const struct span item = span_trim(span_str(text));
+    struct span name = item;
     enum rule_field field;
     if (field_of(item, &field)) {
         if (!rule_fields[field].ignorable)
@@ -241,18 +243,18 @@ enum err rules_ignore(struct rules *rules, const char *text, struct buf *problem
         rules->ignore |= BIT(field);
         return ERR_OK;
     }
-    if (strip_prefix(&item, SPAN("query:")))
-        return names_add(&rules->ignore_query, item, problem);
-    if (strip_prefix(&item, SPAN("header:")))
-        return names_add(&rules->ignore_headers, item, problem);
-    if (strip_prefix(&item, SPAN("form:")))
-        return names_add(&rules->ignore_forms, item, problem);
-    if (strip_prefix(&item, SPAN("cookie:")))
-        return names_add(&rules->ignore_cookies, item, problem);
-    if (strip_prefix(&item, SPAN("json:")))
-        return pointer_add(rules, item, problem);
+    if (strip_prefix(&name, SPAN("query:")))
+        return names_add(&rules->ignore_query, item, name, problem);
+    if (strip_prefix(&name, SPAN("header:")))
+        return names_add(&rules->ignore_headers, item, name, problem);
+    if (strip_prefix(&name, SPAN("form:")))
+        return names_add(&rules->ignore_forms, item, name, problem);
+    if (strip_prefix(&name, SPAN("cookie:")))
+        return names_add(&rules->ignore_cookies, item, name, problem);
+    if (strip_prefix(&name, SPAN("json:")))
+        return pointer_add(rules, item, name, problem);
     return usage(
-        problem, "", whole,
+        problem, "", item,
         "is not a field to ignore; there are query:NAME, header:NAME, json:/POINTER, form:NAME, cookie:NAME, host, scheme, port, "
         "query and body");
 }
@@ -280,7 +282,9 @@ enum err rules_pace(struct rules *rules, const char *text, struct buf *problem)
         return ERR_OK;
     }
     char *end = NULL;
-    bool digits = s.n > 0 && (s.p[0] == '.' || (s.p[0] >= '0' && s.p[0] <= '9'));
+    /* strtod() would take hexadecimal numbers, signs and leading space too. */
+    bool digits =
+        s.n > 0 && (s.p[0] == '.' || (s.p[0] >= '0' && s.p[0] <= '9')) && strspn(text, "0123456789.eE+-") == s.n;
     double value = digits ? strtod(text, &end) : -1;
     if (!digits || *end != '\0' || !isfinite(value) || value < 0 || value > rule_pace_max)
         return usage(problem, "", s,
