@@ -58,6 +58,16 @@ static bool is_structured(const struct content *c, struct span first)
            !coding_is_identity(buf_span(&c->encoding)) || looks_like_json(type, first);
 }
 
+/* What was kept to be compared is let go of, but for what a report shows. */
+static enum err keep_preview(struct content *c)
+{
+    struct buf preview = BUF_INIT;
+    enum err e = buf_put(&preview, span_first(buf_span(&c->kept), CONTENT_PREVIEW_BYTES));
+    buf_free(&c->kept);
+    c->kept = preview;
+    return e;
+}
+
 enum err content_add(struct content *c, struct span piece)
 {
     hash128_add(&c->raw, piece);
@@ -70,10 +80,8 @@ enum err content_add(struct content *c, struct span piece)
     c->bytes += piece.n;
     if (c->keep_all && c->bytes > LIMIT_REPLAY_KEY_BODY_BYTES) {
         c->keep_all = false;
-        if (c->kept.n > CONTENT_PREVIEW_BYTES) {
-            buf_free(&c->kept);
-            return ERR_OK;
-        }
+        if (c->kept.n > CONTENT_PREVIEW_BYTES)
+            return keep_preview(c);
     }
     if (c->keep_all)
         return buf_put(&c->kept, piece);
@@ -106,6 +114,8 @@ static enum err form_hash(struct span bytes, const struct rules *rules, const st
     enum err e = ERR_OK;
     while (!e && url_query_next(&bytes, &name, &value)) {
         uint64_t n = 0, v = 0;
+        if (name.n == 0 && value.n == 0)
+            continue;
         e = decoded_hash(s, hash, name, &decoded, &n);
         if (e || content_is_ignored(rules, decoded))
             continue;
