@@ -386,7 +386,8 @@ size_t matcher_nearest(const struct matcher *m, const struct key *key, struct ma
     i = chains_head(&m->by_host, (uint32_t)key->part[KEY_HOST]);
     for (; i != SLOT_NONE && budget > 0; i = m->entries[i].next_host, budget--)
         nearest_consider(&near, i);
-    for (size_t k = 0; near.n == 0 && k < MIN(m->entries_n, budget); k++)
+    bool nothing = near.n == 0;
+    for (size_t k = 0; nothing && k < MIN(m->entries_n, budget); k++)
         nearest_consider(&near, (uint32_t)k);
     return near.n;
 }
