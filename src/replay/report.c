@@ -169,9 +169,10 @@ static enum err put_xml(struct buf *out, struct span s)
         size_t n = 1;
         while (n < rest.n && n < 4 && c >= 0xc0 && (rest.p[n] & 0xc0) == 0x80)
             n++;
-        bool bad = !text_is_utf8(span_first(rest, n)) || (c < 0x20 && c != '\n' && c != '\t') ||
+        bool utf8 = text_is_utf8(span_first(rest, n));
+        bool bad = !utf8 || (c < 0x20 && c != '\n' && c != '\t') ||
                    (n == 3 && c == 0xef && rest.p[1] == 0xbf && rest.p[2] >= 0xbe);
-        i += bad ? 1 : n;
+        i += utf8 ? n : 1;
         if (bad)
             e = buf_put_str(out, "\xef\xbf\xbd");
         else if (c == '<' || c == '>' || c == '&' || c == '"')
