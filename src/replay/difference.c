@@ -116,6 +116,11 @@ static enum err add_plain(struct differences *d, const char *field, struct span 
     return add(d, field, SPAN_EMPTY, (struct pair){&recorded, &actual}, ignorable, false);
 }
 
+enum err differences_add_track(struct differences *d, struct span recorded, struct span actual)
+{
+    return add_plain(d, "track", recorded, actual, false);
+}
+
 /* Strings are shown, and compared, without their quotes; unless the other side is something else. */
 static bool json_values(struct apart *r, struct apart *a, struct span *recorded, struct span *actual)
 {

@@ -34,6 +34,8 @@ void differences_free(struct differences *d);
 /* Zeroed `out` is valid; it is cleared first. Fails with ERR_NOMEM. */
 MUST_USE enum err differences_find(struct differences *out, const struct rules *rules,
                                    const struct difference_side *recorded, const struct difference_side *actual);
+/* One more difference, which no option takes away. Fails with ERR_NOMEM. */
+MUST_USE enum err differences_add_track(struct differences *d, struct span recorded, struct span actual);
 struct span difference_text(const struct differences *d, struct slice s);
 
 #endif

@@ -80,6 +80,9 @@ static enum err compare_flow(struct explain *x, struct tape *tape, const struct 
     }
     if (!e)
         e = differences_find(&out->differences, matcher_rules(x->m), &recorded, &x->actual);
+    /* The same in everything, and yet it was not served: it belongs to another track. */
+    if (!e && out->differences.total == 0 && x->miss->reason == MISS_DIFFERENT)
+        e = differences_add_track(&out->differences, f->track, x->miss->track);
     buf_clear(&out->url);
     if (!e)
         e = put_url(&out->url, f);

@@ -12,6 +12,7 @@ struct miss {
     const struct head *head; /* of the request */
     struct span host;        /* as --map has it */
     unsigned port;
+    struct span track;             /* the client's; empty: none */
     const struct content *content; /* after content_end(); NULL: the rules do not compare bodies */
 };
 

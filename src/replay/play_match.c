@@ -226,7 +226,7 @@ static enum err find(struct play *p)
                             .port = h->port,
                             .path = head_span(h, h->path),
                             .headers = &h->headers};
-    struct miss miss = {.key = &key, .head = h, .content = p->collect ? &p->content : NULL};
+    struct miss miss = {.key = &key, .head = h, .track = p->x->track, .content = p->collect ? &p->content : NULL};
     enum err e = ERR_OK;
     if (p->collect)
         e = content_end(&p->content, rules, matcher_hash_key(player->matcher), &player->scratch, &r.body);
