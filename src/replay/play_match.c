@@ -132,16 +132,14 @@ static enum err copy_flow(struct play *p, const struct tape_flow *f)
     p->raw = answered && p->kind != FLOW_HTTP;
     p->no_body = has_no_body(head_span(&p->request, p->request.method), f->status);
     p->body_ref = f->response_body;
+    p->begin_at_ns = answered ? f->response_begin_ns : f->response_end_ns;
     p->anchor_at_ns =
-        f->request_end_ns >= 0 && f->request_end_ns <= f->response_begin_ns ? f->request_end_ns : MAX(f->sent_ns, 0);
+        f->request_end_ns >= 0 && f->request_end_ns <= p->begin_at_ns ? f->request_end_ns : MAX(f->sent_ns, 0);
     p->early = f->response_begin_ns >= 0 && (f->request_end_ns < 0 || f->response_begin_ns < f->request_end_ns);
-    p->begin_at_ns = f->response_begin_ns;
     p->end_at_ns = f->response_end_ns;
     copy_ending(p, f);
-    if (!answered) {
-        p->begin_at_ns = f->response_end_ns;
+    if (!answered)
         return ERR_OK;
-    }
     if (f->status < 101 || (f->status < 200 && (f->status != 101 || !p->raw)) || f->status > 999 ||
         (p->tunnel && !p->raw))
         return ERR_CORRUPT;
@@ -201,7 +199,7 @@ static enum err make_miss(struct play *p, const struct miss *miss)
     char length[24];
     (void)snprintf(length, sizeof length, "%zu", player->json.n);
     e = headers_add(&p->head.headers, SPAN("Content-Type"), SPAN("application/json"));
-    if (!e)
+    if (!e && rules->miss_status != 204) /* RFC 9110, section 8.6 */
         e = headers_add(&p->head.headers, SPAN("Content-Length"), span_str(length));
     if (!e)
         e = headers_add(&p->head.headers, SPAN("Ringtape"), SPAN("miss"));
