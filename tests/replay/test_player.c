@@ -1,0 +1,728 @@
+/* test_player.c: the origin that answers from a tape, HTTP: what a client sees of a recording, whatever it was and whatever the client does meanwhile.
+ * Promises 1, 8, 13, 17, 27, 28, 30. */
+#include "stage.h"
+
+#include <jansson.h>
+#include <sqlite3.h>
+
+#define OK_HEAD "head 200 OK HTTP/1.1|Content-Type: text/plain"
+
+static void sql(const struct stage *s, const char *text)
+{
+    sqlite3 *db;
+    char *error = NULL;
+    assert_int_equal(sqlite3_open(s->bench.path, &db), SQLITE_OK);
+    if (sqlite3_exec(db, text, NULL, NULL, &error) != SQLITE_OK)
+        fail_msg("%s: %s", text, error);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* One recording, one request of the same method and path: what the client sees. */
+static void check_play(const char *const *options, const struct fixture_flow *flow, const struct ask *ask,
+                       const char *text, const char *body)
+{
+    struct stage s;
+    stage_open(&s, options);
+    (void)fixture_add(&s.bench.tape, flow);
+    stage_load(&s);
+    struct act *a = stage_ask(&s, ask);
+    stage_run(&s);
+    check_text(a, text);
+    assert_text(buf_span(&a->body), body);
+    assert_null(a->x);
+    stage_close(&s);
+}
+
+static void test_a_hit_is_the_recorded_head_and_body(void **state)
+{
+    (void)state;
+    static const char *const fields[] = {
+        "server", "Nginx",          "X-Twice", "1", "Content-Type", "text/html; charset=UTF-8", "x-twice",
+        "2",      "Content-Length", "5",       NULL};
+    check_play(
+        NULL, &(struct fixture_flow){.response_headers = fields, .response_body = "hello"}, &(struct ask){0},
+        "head 200 OK HTTP/1.1|server: Nginx|X-Twice: 1|Content-Type: text/html; charset=UTF-8|x-twice: 2|Content-Length: 5\nend\n",
+        "hello");
+    check_play(NULL, &(struct fixture_flow){.status = 404, .reason = "Nope", .version = "HTTP/1.0"}, &(struct ask){0},
+               "head 404 Nope HTTP/1.0|Content-Type: text/plain|no body\nend\n", "");
+    check_play(NULL, &(struct fixture_flow){.method = "POST", .request_body = "a=1", .response_body = "x"},
+               &(struct ask){.method = "POST", .body = "a=1"}, OK_HEAD "\nend\n", "x");
+    /* promise 28: coded bytes and the field that says so stay together */
+    check_play(NULL,
+               &(struct fixture_flow){.response_headers = OPTIONS("Content-Encoding", "gzip", "Content-Length", "6"),
+                                      .response_body = "\x1f\x8b zip"},
+               &(struct ask){0}, "head 200 OK HTTP/1.1|Content-Encoding: gzip|Content-Length: 6\nend\n",
+               "\x1f\x8b zip");
+}
+
+static void test_tag(void **state)
+{
+    struct stage s;
+    (void)state;
+    stage_open(&s, OPTIONS("--tag"));
+    (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.path = "/other"});
+    (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.response_body = "x"});
+    stage_load(&s);
+    for (int i = 1; i <= 2; i++) {
+        struct act *a = stage_ask(&s, &(struct ask){0});
+        stage_run(&s);
+        check_text(a, i == 1 ? OK_HEAD "|Ringtape: hit; flow=2; n=1\nend\n"
+                             : OK_HEAD "|Ringtape: hit; flow=2; n=2\nend\n");
+    }
+    stage_close(&s);
+}
+
+static void test_messages_without_a_body_keep_their_fields(void **state)
+{
+    (void)state;
+    /* promise 27 */
+    static const char *const length[] = {"Content-Length", "1000", NULL};
+    check_play(NULL, &(struct fixture_flow){.method = "HEAD", .response_headers = length},
+               &(struct ask){.method = "HEAD"}, "head 200 OK HTTP/1.1|Content-Length: 1000|no body\nend\n", "");
+    check_play(NULL, &(struct fixture_flow){.status = 304, .reason = "Not Modified", .response_headers = length},
+               &(struct ask){0}, "head 304 Not Modified HTTP/1.1|Content-Length: 1000|no body\nend\n", "");
+    check_play(NULL,
+               &(struct fixture_flow){.status = 204, .reason = "No Content", .response_headers = OPTIONS("X", "y")},
+               &(struct ask){0}, "head 204 No Content HTTP/1.1|X: y|no body\nend\n", "");
+}
+
+static void test_a_length_is_kept_when_it_is_true(void **state)
+{
+    static const struct {
+        const char *length, *body, *error, *text;
+    } cases[] = {
+        {"5", "hello", NULL, "head 200 OK HTTP/1.1|Content-Length: 5\nend\n"},
+        {"4", "hello", NULL, "head 200 OK HTTP/1.1\nend\n"},
+        {"6", "hello", NULL, "head 200 OK HTTP/1.1\nend\n"},
+        {"five", "hello", NULL, "head 200 OK HTTP/1.1\nend\n"},
+        {"0", NULL, NULL, "head 200 OK HTTP/1.1|Content-Length: 0|no body\nend\n"},
+        /* The recording broke off: the client sees that. */
+        {"9", "hello", "reset: the origin reset",
+         "head 200 OK HTTP/1.1|Content-Length: 9\nerror reset: the origin reset\n"},
+        {"4", "hello", "reset: the origin reset", "head 200 OK HTTP/1.1\nerror reset: the origin reset\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        check_play(NULL,
+                   &(struct fixture_flow){.response_headers = OPTIONS("Content-Length", cases[i].length),
+                                          .response_body = cases[i].body,
+                                          .error = cases[i].error},
+                   &(struct ask){0}, cases[i].text, cases[i].body ? cases[i].body : "");
+}
+
+static void test_trailers(void **state)
+{
+    static const char *const trailers[] = {"X-Sum", "abc", "x-more", "1", NULL};
+    (void)state;
+    /* promise 17 */
+    check_play(NULL, &(struct fixture_flow){.response_body = "x", .response_trailers = trailers}, &(struct ask){0},
+               OK_HEAD "\ntrailers|X-Sum: abc|x-more: 1\nend\n", "x");
+    check_play(NULL, &(struct fixture_flow){.response_trailers = trailers}, &(struct ask){0},
+               OK_HEAD "\ntrailers|X-Sum: abc|x-more: 1\nend\n", "");
+    check_play(NULL,
+               &(struct fixture_flow){.response_body = "x", .response_trailers = trailers, .error = "reset: gone"},
+               &(struct ask){0}, OK_HEAD "\nerror reset: gone\n", "x");
+}
+
+static void test_informational_answers(void **state)
+{
+    (void)state;
+    check_play(
+        NULL,
+        &(struct fixture_flow){
+            .informational =
+                "[[100,\"Continue\",[],100],[103,\"Early \\\"Hints\\\"\",[[\"Link\",\"</a>\"],[\"Link\",\"</b>\"]],200],"
+                "[102,\"\",[],300]]"},
+        &(struct ask){0},
+        "info 103 Early \"Hints\" HTTP/1.1|Link: </a>|Link: </b>\ninfo 102  HTTP/1.1\n" OK_HEAD "|no body\nend\n", "");
+    /* What a hostile tape may hold there is left out. */
+    static const char *const odd[] = {"[]",
+                                      "[[]]",
+                                      "[[103]]",
+                                      "[[103,\"\",[]]]",
+                                      "[[200,\"\",[],1]]",
+                                      "[[\"103\",\"\",[],1]]",
+                                      "[[103,\"\",{},1]]",
+                                      "[[103,1,[],1]]",
+                                      "[103]",
+                                      "{}",
+                                      "[[101,\"\",[],1]]"};
+    for (size_t i = 0; i < ARRAY_LEN(odd); i++)
+        check_play(NULL, &(struct fixture_flow){.informational = odd[i]}, &(struct ask){0}, OK_HEAD "|no body\nend\n",
+                   "");
+    check_play(NULL, &(struct fixture_flow){.informational = "[[103,\"a\",[],1],7,[103,\"b\",[],-5]]"},
+               &(struct ask){0}, "info 103 a HTTP/1.1\ninfo 103 b HTTP/1.1\n" OK_HEAD "|no body\nend\n", "");
+}
+
+static void test_expect_continue(void **state)
+{
+    struct stage s;
+    static const char *const expect[] = {"Expect", "100-Continue", NULL};
+    (void)state;
+    stage_open(&s, NULL);
+    (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.method = "POST",
+                                                            .request_body = "abc",
+                                                            .response_body = "x",
+                                                            .informational = "[[100,\"Continue\",[],1]]"});
+    stage_load(&s);
+    struct act *a = stage_ask(&s, &(struct ask){.method = "POST", .headers = expect, .open = true});
+    stage_run(&s);
+    check_text(a, "info 100 Continue HTTP/1.1\n");
+    act_request(a, PART_BODY, SPAN("abc"));
+    act_request(a, PART_END, SPAN_EMPTY);
+    stage_run(&s);
+    check_text(a, "info 100 Continue HTTP/1.1\n" OK_HEAD "\nend\n");
+    /* One that does not wait is not told. */
+    a = stage_ask(&s, &(struct ask){.method = "POST", .headers = expect, .body = "abc"});
+    stage_run(&s);
+    check_text(a, OK_HEAD "\nend\n");
+    stage_close(&s);
+}
+
+static void test_recordings_that_broke_off(void **state)
+{
+    (void)state;
+    check_play(NULL, &(struct fixture_flow){.response_body = "half", .error = "truncated: the origin closed early"},
+               &(struct ask){0}, OK_HEAD "\nerror truncated: the origin closed early\n", "half");
+    check_play(NULL, &(struct fixture_flow){.response_body = "half", .error = "no such word"}, &(struct ask){0},
+               OK_HEAD "\nerror truncated: no such word\n", "half");
+    check_play(NULL, &(struct fixture_flow){.response_body = "half", .incomplete = true, .response_end_ns = -1},
+               &(struct ask){0}, OK_HEAD "\nerror truncated: the recording breaks off here\n", "half");
+    /* Before there was a head: the client's leg answers, as it did then. */
+    check_play(NULL,
+               &(struct fixture_flow){
+                   .no_response = true, .answered = true, .status = 502, .error = "refused: connection refused"},
+               &(struct ask){0}, "error refused: connection refused\n", "");
+    check_play(
+        NULL,
+        &(struct fixture_flow){.no_response = true, .answered = true, .status = 504, .error = "timeout: no answer"},
+        &(struct ask){0}, "error timeout: no answer\n", "");
+    check_play(NULL, &(struct fixture_flow){.no_response = true, .error = "tls-verify"}, &(struct ask){0},
+               "error tls-verify: tls-verify\n", "");
+}
+
+/* --max-body cut what is kept: what there is, then an end that is no good one. */
+static void test_bodies_that_the_tape_does_not_hold(void **state)
+{
+    struct stage s;
+    (void)state;
+    stage_open(&s, NULL);
+    (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.response_headers = OPTIONS("Content-Length", "1000"),
+                                                            .response_body = "half"});
+    bench_load(&s.bench);
+    sql(&s, "UPDATE flow SET response_bytes = 1000");
+    stage_load(&s);
+    struct act *a = stage_ask(&s, &(struct ask){0});
+    stage_run(&s);
+    check_text(
+        a,
+        "head 200 OK HTTP/1.1|Content-Length: 1000\nerror truncated: the tape does not hold all of this body (--max-body)\n");
+    assert_text(buf_span(&a->body), "half");
+    stage_close(&s);
+}
+
+static void test_a_miss(void **state)
+{
+    static const struct {
+        const char *option, *method, *begin;
+        bool body;
+    } cases[] = {
+        {NULL, "GET", "head 501 No Recording HTTP/1.1|Content-Type: application/json|Content-Length: ", true},
+        {"--miss-status 404", "POST",
+         "head 404 No Recording HTTP/1.1|Content-Type: application/json|Content-Length: ", true},
+        {NULL, "HEAD", "head 501 No Recording HTTP/1.1|Content-Type: application/json|Content-Length: ", false},
+        {"--miss-status 304", "GET",
+         "head 304 No Recording HTTP/1.1|Content-Type: application/json|Content-Length: ", false},
+        /* RFC 9110, section 8.6: no length in a 204 */
+        {"--miss-status 204", "GET",
+         "head 204 No Recording HTTP/1.1|Content-Type: application/json|Ringtape: miss|no body\nend\n", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct stage s;
+        struct matcher_miss miss;
+        struct matcher_counters n;
+        size_t at = 0;
+        stage_open(&s, OPTIONS(cases[i].option));
+        (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.path = "/a?t=1", .method = cases[i].method});
+        stage_load(&s);
+        struct act *a = stage_ask(&s, &(struct ask){.path = "/a?t=2", .method = cases[i].method});
+        stage_run(&s);
+        assert_true(span_starts_with(buf_span(&a->text), span_str(cases[i].begin)));
+        assert_has(buf_span(&a->text), cases[i].body ? "|Ringtape: miss\nend\n" : "|Ringtape: miss|no body\nend\n");
+        /* promise 8: a reason, and it is what the report keeps */
+        assert_true(matcher_next_miss(s.bench.matcher, &at, &miss));
+        assert_has(miss.json, "\"field\": \"query:t\"");
+        if (cases[i].body) {
+            char length[64];
+            assert_true(span_eq(buf_span(&a->body), miss.json));
+            (void)snprintf(length, sizeof length, "|Content-Length: %zu|", a->body.n);
+            assert_has(buf_span(&a->text), length);
+        } else {
+            assert_int_equal(a->body.n, 0);
+        }
+        json_t *parsed = json_loadb((const char *)miss.json.p, miss.json.n, JSON_REJECT_DUPLICATES, NULL);
+        assert_non_null(parsed);
+        json_decref(parsed);
+        matcher_get_counters(s.bench.matcher, &n);
+        assert_int_equal(n.missed, 1);
+        assert_int_equal(n.served, 0);
+        stage_close(&s);
+    }
+}
+
+/* --- time -------------------------------------------------------------------------------------------------------- */
+
+static const struct fixture_flow paced = {
+    .response_body = "abcdef",
+    .response_chunk = 2, /* at 5, 6, 7 ms */
+    .informational = "[[103,\"\",[],3000000]]",
+    .response_trailers = (const char *const[]){"T", "1", NULL},
+};
+
+static void check_times(const char *option, const uint64_t *half_ms_after, size_t n)
+{
+    struct stage s;
+    stage_open(&s, OPTIONS(option));
+    (void)fixture_add(&s.bench.tape, &paced);
+    stage_load(&s);
+    s.now_ns += 77;
+    uint64_t begin = s.now_ns;
+    struct act *a = stage_ask(&s, &(struct ask){0});
+    stage_run(&s);
+    check_text(a, "info 103  HTTP/1.1\n" OK_HEAD "\ntrailers|T: 1\nend\n");
+    assert_text(buf_span(&a->body), "abcdef");
+    assert_int_equal(a->parts, n);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(a->at_ns[i], begin + half_ms_after[i] * NS_PER_MS / 2);
+    stage_close(&s);
+}
+
+static void test_pace(void **state)
+{
+    (void)state;
+    /* promise 13: the request ended 1 ms after its start; then 103 at 3, the head at 5, pieces at 5, 6, 7, the end at 8 */
+    check_times("--pace recorded", (const uint64_t[]){4, 8, 8, 10, 12, 14, 14}, 7);
+    check_times("--pace 2", (const uint64_t[]){8, 16, 16, 20, 24, 28, 28}, 7);
+    check_times("--pace 0.5", (const uint64_t[]){2, 4, 4, 5, 6, 7, 7}, 7);
+}
+
+static void test_instant_takes_no_time(void **state)
+{
+    struct stage s;
+    (void)state;
+    stage_open(&s, NULL);
+    (void)fixture_add(&s.bench.tape, &paced);
+    (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.path = "/failed",
+                                                            .no_response = true,
+                                                            .error = "timeout: x",
+                                                            .response_end_ns = 60 * (int64_t)NS_PER_S});
+    stage_load(&s);
+    uint64_t begin = s.now_ns;
+    struct act *a = stage_ask(&s, &(struct ask){0}), *b = stage_ask(&s, &(struct ask){.path = "/failed"});
+    stage_run(&s);
+    assert_true(!a->x && !b->x);
+    assert_int_equal(s.now_ns, begin);
+    stage_close(&s);
+    /* A failure takes its time when time is asked for. */
+    stage_open(&s, OPTIONS("--pace recorded"));
+    (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.no_response = true,
+                                                            .error = "timeout: x",
+                                                            .response_end_ns = 60 * (int64_t)NS_PER_S});
+    stage_load(&s);
+    a = stage_ask(&s, &(struct ask){0});
+    begin = s.now_ns;
+    stage_run(&s);
+    check_text(a, "error timeout: x\n");
+    assert_int_equal(s.now_ns - begin, 60 * NS_PER_S - NS_PER_MS);
+    stage_close(&s);
+}
+
+/* An answer that began before its request had ended does so again, where the body is not compared. */
+static void test_early_answers(void **state)
+{
+    struct stage s;
+    (void)state;
+    stage_open(&s, OPTIONS("--ignore body"));
+    (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.method = "POST",
+                                                            .request_end_ns = 9 * (int64_t)NS_PER_MS,
+                                                            .response_body = "early"});
+    (void)fixture_add(&s.bench.tape,
+                      &(struct fixture_flow){.method = "POST", .path = "/late", .response_body = "late"});
+    stage_load(&s);
+    struct act *a = stage_ask(&s, &(struct ask){.method = "POST", .open = true});
+    stage_run(&s);
+    check_text(a, OK_HEAD "\nend\n");
+    a = stage_ask(&s, &(struct ask){.method = "POST", .path = "/late", .open = true});
+    stage_run(&s);
+    check_text(a, "");
+    act_request(a, PART_BODY, SPAN("x"));
+    stage_run(&s);
+    check_text(a, "");
+    act_request(a, PART_END, SPAN_EMPTY);
+    stage_run(&s);
+    check_text(a, OK_HEAD "\nend\n");
+    stage_close(&s);
+}
+
+static void test_a_request_that_breaks_off(void **state)
+{
+    struct stage s;
+    struct matcher_counters n;
+    (void)state;
+    stage_open(&s, NULL);
+    (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.method = "POST", .request_body = "abc"});
+    stage_load(&s);
+    struct act *a = stage_ask(&s, &(struct ask){.method = "POST", .open = true});
+    act_request(a, PART_BODY, SPAN("ab"));
+    act_request(a, PART_ERROR, SPAN_EMPTY);
+    stage_run(&s);
+    check_text(a, "error truncated: the client's body broke off\n");
+    matcher_get_counters(s.bench.matcher, &n);
+    assert_int_equal(n.served + n.missed, 0); /* it asked for nothing yet */
+    stage_close(&s);
+}
+
+/* --- what goes wrong --------------------------------------------------------------------------------------------- */
+
+static void test_damaged_recordings(void **state)
+{
+    static const char *const damage[] = {
+        "UPDATE header_block SET fields = CASE WHEN id = (SELECT response_headers FROM flow) THEN 'x' ELSE fields END",
+        "DELETE FROM flow",
+        "UPDATE flow SET status = 99",
+        "UPDATE flow SET status = 101",
+        "UPDATE flow SET status = 1000",
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(damage); i++) {
+        struct stage s;
+        struct matcher_counters n;
+        stage_open(&s, NULL);
+        (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.response_body = "x"});
+        bench_load(&s.bench);
+        sql(&s, "PRAGMA ignore_check_constraints = 1");
+        sql(&s, damage[i]);
+        stage_load(&s);
+        struct act *a = stage_ask(&s, &(struct ask){0});
+        stage_run(&s);
+        assert_null(a->x);
+        assert_true(span_starts_with(buf_span(&a->text), SPAN("error ")));
+        matcher_get_counters(s.bench.matcher, &n);
+        assert_int_equal(n.served, 1);
+        stage_close(&s);
+    }
+}
+
+static void test_several_at_once_and_large_bodies(void **state)
+{
+    enum { BIG = 3 << 20 };
+    struct stage s;
+    uint8_t *big = malloc(BIG);
+    (void)state;
+    assert_non_null(big);
+    for (size_t i = 0; i < BIG; i++)
+        big[i] = (uint8_t)(i * 31 >> 3);
+    stage_open(&s, NULL);
+    (void)fixture_add(
+        &s.bench.tape,
+        &(struct fixture_flow){.path = "/big", .response_body = big, .response_body_n = BIG, .response_chunk = 50000});
+    (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.path = "/small", .response_body = "x"});
+    stage_load(&s);
+    struct act *a = stage_ask(&s, &(struct ask){.path = "/big"}), *b = stage_ask(&s, &(struct ask){.path = "/big"});
+    struct act *c = stage_ask(&s, &(struct ask){.path = "/small"});
+    for (int i = 0; i < 3; i++)
+        assert_true(stage_turn(&s));
+    assert_null(c->x); /* the small one does not wait for the big ones */
+    assert_in_range(a->body.n, 1, 1 << 19);
+    assert_in_range(b->body.n, 1, 1 << 19);
+    stage_run(&s);
+    assert_int_equal(a->body.n, BIG);
+    assert_memory_equal(buf_span(&a->body).p, big, BIG);
+    assert_memory_equal(buf_span(&b->body).p, big, BIG);
+    stage_close(&s);
+    free(big);
+}
+
+/* Every kind of answer, for what must hold at any moment. */
+static const struct {
+    struct fixture_flow flow;
+    struct ask ask;
+} kinds[] = {
+    {{.path = "/a",
+      .response_body = "abcdef",
+      .response_chunk = 1,
+      .informational = "[[103,\"\",[[\"a\",\"b\"]],3000000],[103,\"\",[],4000000]]",
+      .response_trailers = (const char *const[]){"T", "1", NULL}},
+     {.path = "/a"}},
+    {{.path = "/b", .method = "POST", .request_body = "abc", .response_body = "x", .error = "reset: y"},
+     {.path = "/b", .method = "POST", .body = "abc", .headers = (const char *const[]){"Expect", "100-continue", NULL}}},
+    {{.path = "/c", .no_response = true, .error = "refused: z"}, {.path = "/c"}},
+    {{.path = "/d"}, {.path = "/missed", .method = "POST", .body = "{}"}},
+    {{.path = "/e", .method = "HEAD"}, {.path = "/e", .method = "HEAD"}},
+};
+
+static void kinds_open(struct stage *s)
+{
+    stage_open(s, OPTIONS("--pace recorded", "--tag", "--order first"));
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        (void)fixture_add(&s->bench.tape, &kinds[i].flow);
+    stage_load(s);
+}
+
+/* Paused after each part and let go on later: the same answer; while paused, nothing. */
+static void test_pausing_at_any_moment(void **state)
+{
+    struct stage s;
+    (void)state;
+    kinds_open(&s);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        struct ask slow = kinds[i].ask;
+        slow.pause_each = true;
+        struct act *free_run = stage_ask(&s, &kinds[i].ask);
+        stage_run(&s);
+        struct act *a = stage_ask(&s, &slow);
+        int turns = 0;
+        for (stage_run(&s); a->x; stage_run(&s)) {
+            size_t parts = a->parts;
+            s.now_ns += NS_PER_S;
+            stage_run(&s);
+            assert_int_equal(a->parts, parts);
+            assert_true(++turns < 100);
+            exchange_pause_response(a->x, false);
+        }
+        assert_int_equal(a->parts, free_run->parts);
+        assert_true(i == 3 || span_eq(buf_span(&a->text), buf_span(&free_run->text)) ||
+                    has_text(buf_span(&a->text), "n="));
+        assert_true(span_eq(buf_span(&a->body), buf_span(&free_run->body)));
+        stage_forget_acts(&s);
+    }
+    stage_close(&s);
+}
+
+/* The client hangs up after any number of turns: nothing is called any more, nothing leaks, the next one is served. */
+static void test_cancelling_at_any_moment(void **state)
+{
+    struct stage s;
+    (void)state;
+    kinds_open(&s);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        bool over = false;
+        for (int turns = 0; !over; turns++) {
+            struct act *a = stage_ask(&s, &kinds[i].ask);
+            assert_true(turns < 100);
+            for (int k = 0; k < turns; k++)
+                (void)stage_turn(&s);
+            over = a->x == NULL;
+            size_t parts = a->parts;
+            exchange_destroy(&a->x, ERR_CLOSED, "the client is gone");
+            stage_run(&s);
+            assert_int_equal(a->parts, parts);
+            stage_forget_acts(&s);
+        }
+    }
+    /* With the request still under way. */
+    struct act *a = stage_ask(&s, &(struct ask){.path = "/b", .method = "POST", .open = true, .body = "ab"});
+    stage_run(&s);
+    exchange_destroy(&a->x, ERR_CLOSED, "");
+    /* The player goes while plays are at work: they have been let go of before. */
+    (void)stage_ask(&s, &kinds[0].ask);
+    (void)stage_turn(&s);
+    stage_close(&s);
+}
+
+/* Memory runs out at any allocation: an answer, an error or both in part; never a hang, a leak or a wrong body. */
+static void test_out_of_memory(void **state)
+{
+    struct stage s;
+    (void)state;
+    kinds_open(&s);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        bool untouched = false;
+        for (long n = 0; !untouched; n++) {
+            struct act *a =
+                stage_ask(&s, &(struct ask){.path = kinds[i].ask.path, .method = kinds[i].ask.method, .open = true});
+            assert_true(n < 500);
+            mem_fail_after(n);
+            if (kinds[i].ask.body)
+                act_request(a, PART_BODY, span_str(kinds[i].ask.body));
+            act_request(a, PART_END, SPAN_EMPTY);
+            for (int turns = 0; turns < 100 && a->x; turns++)
+                (void)stage_turn(&s);
+            mem_fail_after(-1);
+            assert_null(a->x);
+            assert_true(has_text(buf_span(&a->text), "end\n") || has_text(buf_span(&a->text), "error "));
+            untouched = !has_text(buf_span(&a->text), "no-memory") && n > 40;
+            if (kinds[i].flow.response_body && i != 3)
+                assert_true(span_starts_with(span_str(kinds[i].flow.response_body), buf_span(&a->body)));
+            stage_forget_acts(&s);
+        }
+    }
+    /* Not even a play: the client's leg tells its client. */
+    struct head head = HEAD_INIT;
+    struct exchange *x;
+    head_clear(&head, HEAD_REQUEST);
+    struct stage fresh;
+    stage_open(&fresh, NULL);
+    stage_load(&fresh);
+    assert_int_equal(exchange_create(&x, 1, FLOW_HTTP, &fresh.pipeline, fresh.client, &stage_client, NULL), ERR_OK);
+    mem_fail_after(0);
+    exchange_request(x, &(struct event){.part = PART_HEAD, .head = &head});
+    mem_fail_after(-1);
+    assert_true(x->origin_open && !x->origin_state);
+    exchange_request(x, &(struct event){.part = PART_END});
+    exchange_pause_response(x, true);
+    exchange_destroy(&x, ERR_NOMEM, "");
+    head_free(&head);
+    stage_close(&fresh);
+    stage_close(&s);
+}
+
+static void test_creating_out_of_memory(void **state)
+{
+    struct stage s;
+    struct player *player;
+    enum err e = ERR_NOMEM;
+    (void)state;
+    stage_open(&s, NULL);
+    bench_load(&s.bench);
+    struct player_options options = {.matcher = s.bench.matcher, .scheduler = &s.scheduler};
+    for (long n = 0; e == ERR_NOMEM; n++) {
+        struct buf problem = BUF_INIT;
+        assert_true(n < 100);
+        mem_fail_after(n);
+        e = player_create(&player, &options, &problem);
+        mem_fail_after(-1);
+        buf_free(&problem);
+    }
+    assert_int_equal(e, ERR_OK);
+    player_destroy(&player);
+    stage_close(&s);
+}
+
+/* --- what clients are told before their TLS ---------------------------------------------------------------------- */
+
+struct asked_probe {
+    struct probe probe;
+    struct origin_facts facts;
+    int done;
+};
+
+static void probe_done(struct probe *probe)
+{
+    container_of(probe, struct asked_probe, probe)->done++;
+}
+
+static enum err der_names(struct span der, struct buf *out)
+{
+    enum err e = buf_put(out, der);
+    return e ? e : buf_put_byte(out, 0);
+}
+
+static void test_probes(void **state)
+{
+    /* promise 2: the protocol as recorded */
+    static const struct {
+        const char *host, *offer, *alpn;
+        size_t names_n;
+    } cases[] = {
+        {"h1.test", "\x02h2\x08http/1.1", "http/1.1", 8},
+        {"h1.test", "\x02h2", "", 8},
+        {"none.test", "\x02h2\x08http/1.1", "", 10},
+        {"h1.test", "", "", 8},
+        {"unknown.test", "\x02h2\x08http/1.1", "http/1.1", 0},
+        {"unknown.test", "\x02h2", "", 0},
+        {"odd.test", "\x08http/1.1\x08http/1.0", "http/1.0", 0},
+        {"h1.test", "\xff", "", 8},
+    };
+    struct stage s;
+    const char chain[] = "\0\0\0\7h1.test", none[] = "\0\0\0\x09none.test";
+    (void)state;
+    stage_open(&s, NULL);
+    (void)fixture_connection(&s.bench.tape, (struct tape_connection){.server = true,
+                                                                     .host = SPAN("h1.test"),
+                                                                     .port = 443,
+                                                                     .alpn = SPAN("http/1.1"),
+                                                                     .chain = span_of(chain, sizeof chain - 1)});
+    (void)fixture_connection(&s.bench.tape, (struct tape_connection){.server = true,
+                                                                     .host = SPAN("none.test"),
+                                                                     .port = 443,
+                                                                     .chain = span_of(none, sizeof none - 1)});
+    (void)fixture_connection(
+        &s.bench.tape,
+        (struct tape_connection){.server = true, .host = SPAN("odd.test"), .port = 443, .alpn = SPAN("http/1.0")});
+    fixture_close(&s.bench.tape);
+    const char *const paths[] = {s.bench.path};
+    struct matcher_options options = {
+        .paths = paths, .paths_n = 1, .rules = &s.bench.rules, .names_from_certificate = der_names};
+    struct buf problem = BUF_INIT;
+    assert_int_equal(matcher_create(&s.bench.matcher, &options, &problem), ERR_OK);
+    buf_free(&problem);
+    stage_load(&s);
+    const struct origin_ops *ops = s.pipeline.origin->ops;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct asked_probe p;
+        memset(&p, 0, sizeof p);
+        p.probe = (struct probe){.host = span_str(cases[i].host),
+                                 .port = 443,
+                                 .alpn = span_str(cases[i].offer),
+                                 .facts = &p.facts,
+                                 .done = probe_done};
+        ops->probe(s.pipeline.origin, &p.probe);
+        assert_int_equal(p.done, 0);
+        stage_run(&s);
+        assert_int_equal(p.done, 1);
+        assert_int_equal(p.facts.error, ERR_OK);
+        assert_string_equal(p.facts.alpn, cases[i].alpn);
+        assert_int_equal(p.facts.names.n, cases[i].names_n);
+        buf_free(&p.facts.names);
+        /* Dropped before its answer: it is never given. */
+        p.done = 0;
+        ops->probe(s.pipeline.origin, &p.probe);
+        ops->probe_cancel(s.pipeline.origin, &p.probe);
+        assert_null(p.probe.state);
+        stage_run(&s);
+        assert_int_equal(p.done, 0);
+        ops->probe_cancel(s.pipeline.origin, &p.probe);
+        /* Without memory: an error at once, or in the answer. */
+        for (long n = 0; n < 2; n++) {
+            mem_fail_after(n);
+            ops->probe(s.pipeline.origin, &p.probe);
+            if (p.probe.state)
+                stage_run(&s);
+            mem_fail_after(-1);
+            assert_true(p.facts.error == ERR_NOMEM || (n == 1 && p.facts.names.n == cases[i].names_n));
+            p.facts.error = ERR_OK;
+            buf_free(&p.facts.names);
+        }
+    }
+    stage_close(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_hit_is_the_recorded_head_and_body),
+        cmocka_unit_test(test_tag),
+        cmocka_unit_test(test_messages_without_a_body_keep_their_fields),
+        cmocka_unit_test(test_a_length_is_kept_when_it_is_true),
+        cmocka_unit_test(test_trailers),
+        cmocka_unit_test(test_informational_answers),
+        cmocka_unit_test(test_expect_continue),
+        cmocka_unit_test(test_recordings_that_broke_off),
+        cmocka_unit_test(test_bodies_that_the_tape_does_not_hold),
+        cmocka_unit_test(test_a_miss),
+        cmocka_unit_test(test_pace),
+        cmocka_unit_test(test_instant_takes_no_time),
+        cmocka_unit_test(test_early_answers),
+        cmocka_unit_test(test_a_request_that_breaks_off),
+        cmocka_unit_test(test_damaged_recordings),
+        cmocka_unit_test(test_several_at_once_and_large_bodies),
+        cmocka_unit_test(test_pausing_at_any_moment),
+        cmocka_unit_test(test_cancelling_at_any_moment),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_creating_out_of_memory),
+        cmocka_unit_test(test_probes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
