@@ -147,6 +147,14 @@ static void client_to_http(struct client *c)
 
 /* ---- TLS ---- */
 
+/* What the origin chose of the client's offer, nothing included; what we speak where none was asked or it could not be had. */
+static struct span client_alpn(const struct client *c)
+{
+    bool asked = c->state == CLIENT_PROBING && c->facts.error == ERR_OK;
+    struct span alpn = asked ? span_str(c->facts.alpn) : SPAN("http/1.1");
+    return hello_offers(c->hello.alpn, alpn) ? alpn : SPAN_EMPTY;
+}
+
 static void client_handshake(struct client *c)
 {
     struct worker *w = c->worker;
@@ -165,9 +173,8 @@ static void client_handshake(struct client *c)
     if (!e)
         e = leaf_get(w->options->leaves, host, buf_span(&names), &leaf);
     buf_free(&names);
-    struct span alpn = hello_offers(c->hello.alpn, SPAN("http/1.1")) ? SPAN("http/1.1") : SPAN_EMPTY;
     if (!e)
-        e = conn_accept_tls(c->conn, w->options->server_tls, leaf, alpn);
+        e = conn_accept_tls(c->conn, w->options->server_tls, leaf, client_alpn(c));
     leaf_unref(&leaf);
     if (e) {
         log_write(w->options->log, LOG_WARN, "tls", "no certificate can be made for %.*s: %s", (int)host.n,
