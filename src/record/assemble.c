@@ -190,14 +190,14 @@ static enum err side_flush(struct assembler *a, struct assembly_side *side)
     return e;
 }
 
-/* Small content is kept in one piece as long as it can be; more goes to chunks as it comes. */
+/* Small content that comes at once is kept in one piece; what is large, or slow, goes to chunks, which keep its time. */
 static enum err side_content(struct assembler *a, const struct assembly *f, struct assembly_side *side, uint64_t at_ns,
                              struct span data)
 {
     int64_t at = offset_of(f, at_ns);
     enum err e = ERR_OK;
-    bool chunked = side->body.id != 0 || side->pending.n + data.n > LIMIT_INLINE_BODY_BYTES;
-    if (chunked && side->pending.n > 0 && (at - side->pending_at_ns > CHUNK_GATHER_NS))
+    bool slow = side->pending.n > 0 && at - side->pending_at_ns > CHUNK_GATHER_NS;
+    if (slow)
         e = side_flush(a, side);
     while (!e && data.n > 0) {
         if (side->pending.n == 0)
