@@ -84,11 +84,11 @@ enum err text_json_string(struct buf *out, struct span s)
     return e ? e : buf_put_byte(out, '"');
 }
 
-/* C1 controls (U+0080..U+009F), bidirectional controls (U+200E/F, U+202A..E, U+2066..9). */
+/* C1 controls (U+0080..U+009F), bidirectional controls (U+061C, U+200E/F, U+202A..E, U+2066..9). */
 static bool is_tricky(struct span s, size_t n)
 {
     if (n == 2)
-        return s.p[0] == 0xc2 && s.p[1] < 0xa0;
+        return (s.p[0] == 0xc2 && s.p[1] < 0xa0) || (s.p[0] == 0xd8 && s.p[1] == 0x9c);
     if (n != 3 || s.p[0] != 0xe2)
         return false;
     return (s.p[1] == 0x80 && (s.p[2] == 0x8e || s.p[2] == 0x8f || (s.p[2] >= 0xaa && s.p[2] <= 0xae))) ||
