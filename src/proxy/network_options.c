@@ -10,11 +10,11 @@ static enum err map_problem(const char *text, struct buf *problem)
     return e ? e : ERR_USAGE;
 }
 
-/* One "HOST:" or "[V6]:" or "PORT:" from *rest. */
-static bool map_part(struct span *rest, bool last, struct span *out)
+/* One "HOST:" or "[V6]:" (even indices) or "PORT:" from *rest. */
+static bool map_part(struct span *rest, size_t index, struct span *out)
 {
     size_t end;
-    if (rest->n && rest->p[0] == '[') {
+    if (index % 2 == 0 && rest->n && rest->p[0] == '[') {
         end = span_find(*rest, ']');
         if (end == rest->n)
             return false;
@@ -26,7 +26,7 @@ static bool map_part(struct span *rest, bool last, struct span *out)
         *out = span_first(*rest, end);
     }
     *rest = span_from(*rest, end);
-    if (last)
+    if (index == 3)
         return rest->n == 0;
     if (rest->n == 0 || rest->p[0] != ':')
         return false;
@@ -48,7 +48,7 @@ enum err network_map_parse(const char *text, struct network_map *out, struct buf
     struct span rest = span_str(text), part[4];
     *out = (struct network_map){.port = 0};
     for (size_t i = 0; i < 4; i++)
-        if (!map_part(&rest, i == 3, &part[i]))
+        if (!map_part(&rest, i, &part[i]))
             return map_problem(text, problem);
     if (!map_port(part[1], &out->port) || !map_port(part[3], &out->to_port) || part[0].n >= sizeof out->host ||
         part[2].n >= sizeof out->to_host)
@@ -63,8 +63,8 @@ enum err network_upstream_parse(const char *text, struct network_upstream *out, 
     struct url url;
     struct span all = span_str(text), user = SPAN_EMPTY;
     *out = (struct network_upstream){.port = 0};
-    bool good = url_parse(all, &url) == ERR_OK && span_eq(url.scheme, SPAN("http")) && url.host.n < sizeof out->host &&
-                (url.path.n == 0 || span_eq(url.path, SPAN("/")));
+    bool good = url_parse(all, &url) == ERR_OK && span_eq_nocase(url.scheme, SPAN("http")) &&
+                url.host.n < sizeof out->host && !url.has_query && (url.path.n == 0 || span_eq(url.path, SPAN("/")));
     if (!good) {
         enum err e = buf_put_str(problem, "--upstream wants http://[USER:PASSWORD@]HOST:PORT");
         return e ? e : ERR_USAGE;
@@ -82,8 +82,10 @@ enum err network_upstream_parse(const char *text, struct network_upstream *out, 
     enum err e = url_decode(&plain, user, false);
     if (!e)
         e = text_base64(&coded, buf_span(&plain));
-    if (!e && coded.n >= sizeof out->credentials)
-        e = ERR_LIMIT;
+    if (!e && coded.n >= sizeof out->credentials) {
+        e = buf_put_str(problem, "--upstream: the user name and password are too long");
+        e = e ? e : ERR_USAGE;
+    }
     if (!e)
         connection_set(out->credentials, sizeof out->credentials, buf_span(&coded));
     buf_free(&plain);

@@ -59,23 +59,36 @@ bool worker_first_refusal(struct worker *w, const char *host)
 
 /* ---- options ---- */
 
+/* "HOST=" before the URL, if there is one. False: it is no host. */
+static bool reverse_host(const char **text, struct proxy_reverse *out)
+{
+    const char *eq = strchr(*text, '='), *scheme = strstr(*text, "://");
+    struct span host;
+    unsigned port;
+    if (!eq || !scheme || eq > scheme)
+        return true;
+    /* Requests are told apart by their host alone: a port here would never match. */
+    if (url_authority(span_of(*text, (size_t)(eq - *text)), &host, &port) != ERR_OK || port != 0 ||
+        host.n >= sizeof out->host)
+        return false;
+    connection_set(out->host, sizeof out->host, host);
+    *text = eq + 1;
+    return true;
+}
+
 enum err proxy_reverse_parse(const char *text, struct proxy_reverse *out, struct buf *problem)
 {
-    const char *eq = strchr(text, '='), *scheme = strstr(text, "://");
+    const char *whole = text;
     struct url url;
     *out = (struct proxy_reverse){.to_port = 0};
-    if (eq && scheme && eq < scheme) {
-        connection_set(out->host, sizeof out->host, span_of(text, (size_t)(eq - text)));
-        text = eq + 1;
-    }
-    bool good = url_parse(span_str(text), &url) == ERR_OK && url.host.n < sizeof out->to_host &&
-                (span_eq(url.scheme, SPAN("http")) || span_eq(url.scheme, SPAN("https"))) && !url.has_query &&
-                url.path.n < sizeof out->prefix;
-    if (!good) {
-        enum err e = buf_printf(problem, "--reverse wants [HOST=]http[s]://HOST[:PORT][/PATH], not \"%s\"", text);
+    bool good = reverse_host(&text, out) && url_parse(span_str(text), &url) == ERR_OK &&
+                url.host.n < sizeof out->to_host && !url.has_query && url.path.n < sizeof out->prefix;
+    bool secure = good && span_eq_nocase(url.scheme, SPAN("https"));
+    if (!good || (!secure && !span_eq_nocase(url.scheme, SPAN("http")))) {
+        enum err e = buf_printf(problem, "--reverse wants [HOST=]http[s]://HOST[:PORT][/PATH], not \"%s\"", whole);
         return e ? e : ERR_USAGE;
     }
-    connection_set(out->scheme, sizeof out->scheme, url.scheme);
+    connection_set(out->scheme, sizeof out->scheme, secure ? SPAN("https") : SPAN("http"));
     connection_set(out->to_host, sizeof out->to_host, url.host);
     out->to_port = url.port;
     while (url.path.n > 0 && url.path.p[url.path.n - 1] == '/')

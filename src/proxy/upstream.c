@@ -418,7 +418,8 @@ static void upstream_target(const struct upstream *u, const char **host, unsigne
     *port = u->key.port;
     for (size_t i = 0; i < o->maps_n; i++) {
         const struct network_map *m = &o->maps[i];
-        if ((m->host[0] && strcmp(m->host, u->key.host) != 0) || (m->port && m->port != u->key.port))
+        if ((m->host[0] && !span_eq_nocase(span_str(m->host), span_str(u->key.host))) ||
+            (m->port && m->port != u->key.port))
             continue;
         *host = m->to_host[0] ? m->to_host : u->key.host;
         *port = m->to_port ? m->to_port : u->key.port;
