@@ -49,6 +49,7 @@ struct upstream {
     struct task wake; /* handshake timeout; later: tells `raw` */
     unsigned busy;    /* frames of this upstream on the stack */
     bool used, heard, paused, reported, raw_eof;
+    bool through; /* the proxy beyond has said yes: what follows comes from the origin */
     uint64_t idle_since_ns;
 };
 
@@ -115,6 +116,12 @@ static void upstream_fail(struct upstream *u, enum err why, const char *reason)
 
 /* ---- what the origin sends ---- */
 
+/* An origin that speaks first may do so right behind the proxy's answer. */
+static bool upstream_soon_raw(const struct upstream *u)
+{
+    return u->state == UP_PROXY && u->through && u->key.raw;
+}
+
 static enum err upstream_input_http(struct upstream *u, struct span in)
 {
     u->heard = true;
@@ -129,7 +136,7 @@ static enum err upstream_input_http(struct upstream *u, struct span in)
     }
     if (in.n == 0 || u->state == UP_DEAD)
         return ERR_OK;
-    if (u->state == UP_RAW)
+    if (u->state == UP_RAW || upstream_soon_raw(u))
         return buf_put(&u->raw, in);
     return ERR_PARSE; /* bytes that nobody asked for */
 }
@@ -177,8 +184,8 @@ static void upstream_eof(void *ctx, bool clean)
 {
     struct upstream *u = ctx;
     u->busy++;
-    if (u->state == UP_RAW) {
-        if (u->raw.n || u->paused)
+    if (u->state == UP_RAW || upstream_soon_raw(u)) {
+        if (u->raw.n || u->paused || u->state != UP_RAW)
             u->raw_eof = true;
         else
             u->user->eof(u->ctx);
@@ -338,6 +345,7 @@ static enum err upstream_h1_end(void *ctx)
 {
     struct upstream *u = ctx;
     if (u->state == UP_PROXY) {
+        u->through = true;
         loop_start(u->env->worker->loop, &u->wake, 0); /* goes on outside of the codec */
         return ERR_OK;
     }
@@ -355,7 +363,7 @@ static void upstream_wake(struct task *task)
     u->busy++;
     if (u->state == UP_RAW) {
         upstream_tell_raw(u);
-    } else if (u->state == UP_PROXY && u->heard) {
+    } else if (u->state == UP_PROXY && u->through) {
         h1_next(u->h1);
         u->heard = false;
         upstream_connected(u);
