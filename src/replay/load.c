@@ -76,6 +76,15 @@ static bool word_is(struct span error, struct span word)
     return span_eq(span_first(error, span_find(error, ':')), word);
 }
 
+/* A client that would not have our certificate: no origin had a part in that, and nothing can ask for it again. */
+static bool is_refusal(const struct tape_flow *f)
+{
+    struct span reason = span_trim(span_from(f->error, span_find(f->error, ':') + 1));
+    return span_eq(f->method, SPAN("CONNECT")) &&
+           (word_is(f->error, SPAN("tls")) || word_is(f->error, SPAN("tls-alert"))) &&
+           span_starts_with(reason, SPAN("the client "));
+}
+
 /* Has it anything to say? Not when the client went away, or the recording ended, before there was an answer. */
 static bool is_playable(const struct tape_flow *f)
 {
@@ -83,8 +92,8 @@ static bool is_playable(const struct tape_flow *f)
         return false;
     if (f->status != 0)
         return true;
-    return f->error.n > 0 && !word_is(f->error, SPAN("closed")) && !word_is(f->error, SPAN("cancelled")) &&
-           !word_is(f->error, SPAN("shutdown"));
+    return f->error.n > 0 && !is_refusal(f) && !word_is(f->error, SPAN("closed")) &&
+           !word_is(f->error, SPAN("cancelled")) && !word_is(f->error, SPAN("shutdown"));
 }
 
 static enum err load_body(struct load *l, const struct tape_flow *f, uint64_t *out)
