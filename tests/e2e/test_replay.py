@@ -473,6 +473,24 @@ def test_promise_9_fail_on(recorded, replay, tmp_path, shared, options, paths, a
     assert done.returncode == under, done.stderr
 
 
+def test_a_client_that_refused_our_certificate_leaves_nothing_unused(ringtape, replay, tmp_path, shared):
+    pem, key = shared.authority.issue("good")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, key)
+    origin = Origin(context)
+    r = ringtape("record", "-q", "-o", tmp_path / "r.tape")
+    for version in ("1.2", "1.3"):
+        done = run("curl", "-sS", "--tls-max", version, "-x", r.proxy, origin.url("/x", "https"), check=False, env=clean_env())
+        assert done.returncode == 60, done.stderr
+    curl(r.proxy, "--cacert", shared.ca, origin.url("/x", "https"))
+    r.stop()
+    origin.close()
+    assert len(flows(tmp_path / "r.tape")) == 3
+    r = replay(tmp_path / "r.tape", "--fail-on", "unused,miss")
+    curl(r.proxy, "--cacert", shared.ca, origin.url("/x", "https"))
+    assert r.report()["flows"] == {"3": 1}
+
+
 def test_exit_codes_under_a_command(recorded, shared):
     def code(*command, options=("-q",)):
         return run(RINGTAPE, "replay", *options, recorded.tape, "--ca-dir", shared.ca_dir, "--", *command, check=False, env=clean_env()).returncode

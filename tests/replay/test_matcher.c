@@ -294,6 +294,10 @@ static void test_what_can_be_served(void **state)
                                    .path = "/client-gone", .no_response = true, .error = "closed: the client hung up"});
     (void)fixture_add(&b.tape, &(struct fixture_flow){.path = "/stopped", .no_response = true, .error = "shutdown: x"});
     (void)fixture_add(&b.tape, &(struct fixture_flow){.path = "/cancelled", .no_response = true, .error = "cancelled"});
+    (void)fixture_add(
+        &b.tape, &(struct fixture_flow){.method = "CONNECT",
+                                        .no_response = true,
+                                        .error = "tls-alert: the client ended the TLS handshake with us: unknown_ca"});
     (void)fixture_add(&b.tape, &(struct fixture_flow){.path = "/crashed", .no_response = true, .incomplete = true});
     bench_load(&b);
     matcher_get_counters(b.matcher, &n);
