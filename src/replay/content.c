@@ -23,7 +23,7 @@ enum err content_begin(struct content *c, const struct headers *h, const struct 
     buf_clear(&c->type);
     buf_clear(&c->encoding);
     c->keep_all = true;
-    c->decided = false;
+    c->decided = c->cut = false;
     enum err e = buf_put(&c->type, type);
     return e ? e : buf_put(&c->encoding, encoding);
 }
@@ -34,6 +34,13 @@ void content_free(struct content *c)
     buf_free(&c->type);
     buf_free(&c->encoding);
     c->bytes = 0;
+}
+
+uint64_t content_cut_key(uint64_t bytes, const struct hash_key *hash)
+{
+    static const uint64_t no_kind = UINT64_MAX; /* of enum content_kind */
+    uint64_t both[2] = {no_kind, bytes};
+    return hash64(hash, span_of(both, sizeof both)) | 1;
 }
 
 static struct span skip_space(struct span bytes)

@@ -17,6 +17,7 @@ struct content {
     struct buf type, encoding; /* Content-Type and Content-Encoding */
     bool keep_all;             /* `kept` is all of it */
     bool decided;              /* the first byte that tells was seen */
+    bool cut;                  /* there is no more on the tape; `bytes` is how many there were (content_cut()) */
 };
 
 /* Starts anew. `h` may be NULL. Fails with ERR_NOMEM. */
@@ -26,6 +27,9 @@ MUST_USE enum err content_add(struct content *c, struct span piece);
 MUST_USE enum err content_end(struct content *c, const struct rules *rules, const struct hash_key *hash,
                               struct key_scratch *scratch, uint64_t *out);
 void content_free(struct content *c);
+
+/* What stands in a key for a body of which the tape holds a part only (--max-body): its length. */
+uint64_t content_cut_key(uint64_t bytes, const struct hash_key *hash);
 
 /* After content_end(): what it was taken for, and its bytes, decoded; what was not kept is missing at the end. Decoded bytes lie in `room`. */
 enum content_kind content_view(const struct content *c, struct buf *room, struct span *bytes);

@@ -242,6 +242,8 @@ static enum err bodies(struct compare *c, const struct content *r, const struct 
     struct span recorded = SPAN_EMPTY, actual = SPAN_EMPTY;
     enum content_kind kind = r ? content_view(r, &c->recorded.room, &recorded) : CONTENT_EMPTY;
     enum content_kind other = a ? content_view(a, &c->actual.room, &actual) : CONTENT_EMPTY;
+    if (r && r->cut) /* no more of it is known than its length */
+        return a && a->bytes == r->bytes ? ERR_OK : whole_bodies(c, recorded, actual, r, a);
     enum err e = ERR_PARSE;
     const char *prefix = kind == CONTENT_JSON ? "json:" : "form:";
     if (kind == other && kind == CONTENT_JSON) {

@@ -122,7 +122,8 @@ static enum err load_key(struct load *l, const struct tape_flow *f, struct key *
                             .port = f->port,
                             .path = f->path,
                             .upgraded = f->status == 101};
-    bool body = rules_has(rules, RULE_BODY) && f->request_body.id != 0;
+    bool compared = rules_has(rules, RULE_BODY), cut = f->request_body.wire_bytes > f->request_body.bytes;
+    bool body = compared && !cut && f->request_body.id != 0;
     enum err e = ERR_OK;
     headers_clear(&l->headers);
     if ((body || key_needs_headers(rules)) && f->request_headers.n > 0)
@@ -130,6 +131,10 @@ static enum err load_key(struct load *l, const struct tape_flow *f, struct key *
     r.headers = &l->headers;
     if (!e && body)
         e = load_body(l, f, &r.body);
+    if (compared && cut) {
+        r.body = content_cut_key(f->request_body.wire_bytes, &l->m->hash);
+        l->m->cut = true;
+    }
     return e ? e : key_compute(out, rules, &l->m->hash, &r, &l->scratch);
 }
 

@@ -233,6 +233,11 @@ bool matcher_knows(const struct matcher *m, const struct key *key)
     return matcher_find_group(m, key->all, m->tracked ? TRACK_ALL : TRACK_NONE) != SLOT_NONE;
 }
 
+bool matcher_has_cut_bodies(const struct matcher *m)
+{
+    return m->cut;
+}
+
 static enum miss_reason miss_reason_of(const struct matcher *m, const struct key *key, bool exhausted)
 {
     if (exhausted)

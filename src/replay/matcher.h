@@ -88,6 +88,9 @@ struct matcher_track {
 /* Tracks that were on the tape or asked for. Not while workers are still running. */
 bool matcher_next_track(const struct matcher *m, size_t *at, struct matcher_track *out);
 
+/* Are there recordings whose request body is known by its length only (content_cut_key())? */
+bool matcher_has_cut_bodies(const struct matcher *m);
+
 /* What the tape knows of an origin (--map is applied). False: nothing. Spans live as long as the matcher. */
 struct matcher_origin {
     struct span alpn;

@@ -83,6 +83,7 @@ struct matcher {
     size_t origins_n, origins_cap;
     struct slots origin_slots;
     bool tracked; /* the tape has tracks */
+    bool cut;     /* it holds parts of some request bodies only */
 
     _Atomic uint64_t served, missed, repeated, used;
 

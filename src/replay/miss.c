@@ -64,6 +64,9 @@ static enum err read_content(struct explain *x, struct tape *tape, const struct 
     tape_body_close(&body);
     if (e == ERR_NOT_FOUND)
         e = content_end(&x->content, matcher_rules(x->m), matcher_hash_key(x->m), &x->scratch, &unused);
+    x->content.cut = f->request_body.wire_bytes > f->request_body.bytes;
+    if (x->content.cut)
+        x->content.bytes = f->request_body.wire_bytes;
     return e;
 }
 

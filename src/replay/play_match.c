@@ -212,6 +212,30 @@ static enum err make_miss(struct play *p, const struct miss *miss)
     return e;
 }
 
+/* The key under which the matcher knows this request: as it is; or without its offer of an upgrade, when that was not taken up; or by the length of
+ * its body, when the tape holds no more of that. When none is known, that of the first. */
+static enum err find_key(struct play *p, struct key_request *r, struct key *out)
+{
+    struct player *player = p->player;
+    struct matcher *m = player->matcher;
+    const struct rules *rules = matcher_rules(m);
+    const struct hash_key *hash = matcher_hash_key(m);
+    enum err e = key_compute(out, rules, hash, r, &player->scratch);
+    if (!e && r->upgraded && !matcher_knows(m, out)) {
+        r->upgraded = false;
+        e = key_compute(out, rules, hash, r, &player->scratch);
+    }
+    if (!e && r->body != 0 && matcher_has_cut_bodies(m) && !matcher_knows(m, out)) {
+        struct key_request by_length = *r;
+        struct key key;
+        by_length.body = content_cut_key(p->content.bytes, hash);
+        e = key_compute(&key, rules, hash, &by_length, &player->scratch);
+        if (!e && matcher_knows(m, &key))
+            *out = key;
+    }
+    return e;
+}
+
 static enum err find(struct play *p)
 {
     struct player *player = p->player;
@@ -231,11 +255,7 @@ static enum err find(struct play *p)
     rules_map_host(rules, &r.host, &r.port);
     r.upgraded = headers_has_token(&h->headers, SPAN("Connection"), SPAN("upgrade"));
     if (!e)
-        e = key_compute(&key, rules, matcher_hash_key(player->matcher), &r, &player->scratch);
-    if (!e && r.upgraded && !matcher_knows(player->matcher, &key)) { /* an offer that was not taken up */
-        r.upgraded = false;
-        e = key_compute(&key, rules, matcher_hash_key(player->matcher), &r, &player->scratch);
-    }
+        e = find_key(p, &r, &key);
     if (e)
         return e;
     miss.host = r.host;
