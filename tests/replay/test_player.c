@@ -221,6 +221,49 @@ static void test_bodies_that_the_tape_does_not_hold(void **state)
     stage_close(&s);
 }
 
+/* The same for requests: they are told apart by the length of what was sent. */
+static void test_request_bodies_that_the_tape_does_not_hold(void **state)
+{
+    static const char *const json[] = {"Content-Type", "application/json", NULL};
+    struct stage s;
+    (void)state;
+    stage_open(&s, NULL);
+    (void)fixture_add(&s.bench.tape,
+                      &(struct fixture_flow){
+                          .method = "PUT", .request_headers = json, .request_body = "{\"a", .response_body = "cut"});
+    (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.method = "PUT",
+                                                            .request_headers = json,
+                                                            .request_body = "{\"a\":1}",
+                                                            .response_body = "whole"});
+    bench_load(&s.bench);
+    matcher_destroy(&s.bench.matcher);
+    sql(&s, "UPDATE flow SET request_bytes = 10 WHERE id = 1");
+    fixture_open(&s.bench.tape, s.bench.path);
+    stage_load(&s);
+    static const struct {
+        const char *body, *answer;
+    } cases[] = {
+        {"{\"a\":1}", "whole"}, {"{ \"a\": 1}", "whole"}, {"{\"a\":1234}", "cut"}, /* ten bytes, whatever they are */
+        {"{\"a\":123}", NULL},  {"{\"a\":12345}", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct act *a = stage_ask(&s, &(struct ask){.method = "PUT", .headers = json, .body = cases[i].body});
+        stage_run(&s);
+        if (cases[i].answer)
+            assert_text(buf_span(&a->body), cases[i].answer);
+        else
+            assert_has(buf_span(&a->text), "Ringtape: miss");
+    }
+    /* What differs, when something else does: not the body. */
+    struct act *a =
+        stage_ask(&s, &(struct ask){.method = "PUT", .path = "/?x=1", .headers = json, .body = "{\"b\":1234}"});
+    stage_run(&s);
+    assert_has(
+        buf_span(&a->body),
+        "{\"flow\": 1, \"url\": \"http://example.test/\", \"differences\": [{\"field\": \"query:x\", \"recorded\": null, \"actual\": \"1\"}]}");
+    stage_close(&s);
+}
+
 static void test_a_miss(void **state)
 {
     static const struct {
@@ -710,6 +753,7 @@ int main(void)
         cmocka_unit_test(test_expect_continue),
         cmocka_unit_test(test_recordings_that_broke_off),
         cmocka_unit_test(test_bodies_that_the_tape_does_not_hold),
+        cmocka_unit_test(test_request_bodies_that_the_tape_does_not_hold),
         cmocka_unit_test(test_a_miss),
         cmocka_unit_test(test_pace),
         cmocka_unit_test(test_instant_takes_no_time),
