@@ -32,6 +32,7 @@ get() { curl -sS -o /dev/null "$@"; }
 get $1/hello.txt $1/data.json $1/big.bin $1/missing
 get $2/hello.txt $2/gzip/big.txt $2/big.txt $2/teapot
 get -L $2/redirect
+get $2/once; get $2/once # the origin closes after each: the second resumes the first one's TLS session
 get -d name=value $2/post
 get https://$3/hello.txt
 get $4/refused || :
@@ -44,7 +45,7 @@ def tape(tmp_path_factory, authority, ca_dir):
     """A tape of two sessions against nginx, with curl as the client."""
     folder = tmp_path_factory.mktemp("tape")
     (folder / "origin").mkdir()
-    origin = Nginx(folder / "origin", authority)
+    origin = Nginx(folder / "origin", authority, extra='location = /once { keepalive_timeout 0; return 200 "once\\n"; }')
     try:
         path = folder / "session.tape"
         options = ["-q", "-o", path, "--ca-dir", ca_dir, "--upstream-ca", authority.pem, "--pass", f"localhost:{origin.tls12}"]
