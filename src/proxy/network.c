@@ -294,6 +294,8 @@ static void call_ready(void *ctx)
     head_clear(&head, HEAD_RESPONSE);
     head.status = 200;
     enum err e = head_set(&head, &head.reason, SPAN("Connection established"));
+    if (!e)
+        e = head_set(&head, &head.version, SPAN("HTTP/1.1"));
     struct event event = {.part = PART_HEAD, .at_ns = call_now(call), .head = &head};
     if (!e) {
         exchange_set_server(x, upstream_connection(call->up), false);
