@@ -134,6 +134,26 @@ static enum err complain(enum command_id command, int what, char **argv, struct 
     return buf_printf(problem, "%s has no option '-%c'", command_rows[command].name, optopt);
 }
 
+/* An empty value is never meant: it is a variable of a script that was not set. What the layers below say of a value does not name
+ * the option, which they do not know. */
+static enum err take_option(const struct option_sink *sink, const struct option_row *row, const char *value,
+                            struct buf *problem)
+{
+    enum err e;
+    if (value && !*value) {
+        e = buf_printf(problem, "--%s: the value is empty; what is wanted is %s", row->name, row->argument);
+        return e ? e : ERR_USAGE;
+    }
+    struct buf what = BUF_INIT;
+    e = sink->option(sink->ctx, row->id, value, &what);
+    bool named = strncmp(say_text(&what), "--", 2) == 0;
+    if (e && buf_span(&what).n > 0 &&
+        (named ? buf_put(problem, buf_span(&what)) : buf_printf(problem, "--%s: %s", row->name, say_text(&what))))
+        buf_clear(problem);
+    buf_free(&what);
+    return e;
+}
+
 static enum err take_operands(const struct option_sink *sink, int from, int argc, char **argv, struct buf *problem)
 {
     enum err e = ERR_OK;
@@ -162,7 +182,7 @@ enum options_result options_parse(enum command_id command, int argc, char **argv
         const struct option_row *row = value == 1 ? NULL : option_by_value(command, value);
         if (row && row->id == OPT_HELP)
             return OPTIONS_HELP;
-        e = row ? sink->option(sink->ctx, row->id, optarg, problem) : sink->operand(sink->ctx, optarg, problem);
+        e = row ? take_option(sink, row, optarg, problem) : sink->operand(sink->ctx, optarg, problem);
     }
     if (!e && rest)
         *rest = optind;
