@@ -7,6 +7,7 @@
 #include "tools/output.h"
 #include "tools/say.h"
 #include "tools/serve.h"
+#include "tools/suggest.h"
 
 /* word of the action, function */
 #define CA_ACTIONS(X)                                                                                                  \
@@ -210,6 +211,13 @@ int ca_main(int argc, char **argv)
             }
             return run(&c, actions[i].run);
         }
-    say("ca has no action '%s'; there are show, export, new and trust", word);
+    const char *words[ARRAY_LEN(actions)];
+    for (size_t i = 0; i < ARRAY_LEN(actions); i++)
+        words[i] = actions[i].word;
+    const char *nearest = suggest_nearest(word, words, ARRAY_LEN(words));
+    if (nearest)
+        say("ca has no action '%s'; did you mean '%s'?", word, nearest);
+    else
+        say("ca has no action '%s'; there are show, export, new and trust", word);
     return 2;
 }
