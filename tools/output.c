@@ -19,6 +19,7 @@ struct output {
     char *path;      /* NULL: standard output */
     char *temporary; /* NULL: written directly */
     enum err error;  /* the first one */
+    int errno_value; /* of opening, closing or renaming it; 0: none */
     struct buf pending;
 };
 
@@ -35,10 +36,19 @@ static enum err write_all(int fd, struct span bytes)
     return ERR_OK;
 }
 
-static void explain(struct buf *problem, const char *what, const char *path, enum err e)
+/* With the system's own words, which tell a folder that is missing from a file that is a folder. */
+static void explain(struct buf *problem, const char *path, enum err e, int errno_value)
 {
-    if (buf_printf(problem, "cannot %s %s: %s", what, path ? path : "standard output", err_text(e)))
+    if (buf_printf(problem, "cannot write %s: %s", path ? path : "standard output",
+                   errno_value ? strerror(errno_value) : err_text(e)))
         buf_clear(problem);
+}
+
+/* Keeps errno for the sentence. */
+static enum err failed(struct output *o)
+{
+    o->errno_value = errno;
+    return err_from_errno(errno);
 }
 
 static enum err open_file(struct output *o, unsigned mode)
@@ -46,7 +56,7 @@ static enum err open_file(struct output *o, unsigned mode)
     struct stat st;
     if (stat(o->path, &st) == 0 && !S_ISREG(st.st_mode)) {
         o->fd = open(o->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-        return o->fd < 0 ? err_from_errno(errno) : ERR_OK;
+        return o->fd < 0 ? failed(o) : ERR_OK;
     }
     size_t n = strlen(o->path);
     o->temporary = mem_new(n + OUTPUT_SUFFIX_LEN + 1, 1);
@@ -55,14 +65,14 @@ static enum err open_file(struct output *o, unsigned mode)
     snprintf(o->temporary, n + OUTPUT_SUFFIX_LEN + 1, "%s.XXXXXX", o->path);
     o->fd = mkostemp(o->temporary, O_CLOEXEC);
     if (o->fd < 0) {
-        enum err e = err_from_errno(errno);
+        enum err e = failed(o);
         mem_free(o->temporary);
         o->temporary = NULL;
         return e;
     }
     mode_t mask = umask(0);
     umask(mask);
-    return fchmod(o->fd, (mode_t)mode & ~mask) < 0 ? err_from_errno(errno) : ERR_OK;
+    return fchmod(o->fd, (mode_t)mode & ~mask) < 0 ? failed(o) : ERR_OK;
 }
 
 enum err output_open(struct output **out, const char *path, unsigned mode, struct buf *problem)
@@ -79,7 +89,7 @@ enum err output_open(struct output **out, const char *path, unsigned mode, struc
         e = o->path ? open_file(o, mode) : ERR_NOMEM;
     }
     if (e) {
-        explain(problem, "write", path, e);
+        explain(problem, path, e, o->errno_value);
         output_discard(&o);
         return e;
     }
@@ -127,18 +137,18 @@ enum err output_commit(struct output **out, struct buf *problem)
         int fd = o->fd;
         o->fd = -1;
         if (close(fd) < 0)
-            e = err_from_errno(errno);
+            e = failed(o);
     }
     if (!e && o->temporary) {
         if (rename(o->temporary, o->path) < 0) {
-            e = err_from_errno(errno);
+            e = failed(o);
         } else {
             mem_free(o->temporary);
             o->temporary = NULL;
         }
     }
     if (e)
-        explain(problem, "write", o->path, e);
+        explain(problem, o->path, e, o->errno_value);
     output_discard(out);
     return e;
 }
@@ -157,6 +167,22 @@ void output_discard(struct output **out)
     buf_free(&o->pending);
     mem_free(o);
     *out = NULL;
+}
+
+enum err output_probe(const char *path, struct buf *problem)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
+        if (access(path, W_OK) == 0) /* not opened: a pipe's reader would see it end */
+            return ERR_OK;
+        explain(problem, path, err_from_errno(errno), errno);
+        return ERR_PERMISSION;
+    }
+    struct output *o;
+    enum err e = output_open(&o, path, 0600, problem);
+    if (!e)
+        output_discard(&o);
+    return e;
 }
 
 enum err output_file(const char *path, unsigned mode, struct span bytes, struct buf *problem)

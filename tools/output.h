@@ -21,6 +21,9 @@ MUST_USE enum err output_put(struct output *o, struct span bytes);
 MUST_USE enum err output_commit(struct output **o, struct buf *problem);
 void output_discard(struct output **o);
 
+/* Could output_file() write there? Asked before hours of work whose result goes there. Leaves no file. Fails as output_open(). */
+MUST_USE enum err output_probe(const char *path, struct buf *problem);
+
 /* A whole file at once. */
 MUST_USE enum err output_file(const char *path, unsigned mode, struct span bytes, struct buf *problem);
 

@@ -117,7 +117,10 @@ static enum err replay_prepare(void *ctx, const struct log *log, struct buf *pro
         .names_from_certificate = tls_certificate_names,
     };
     r->log = log;
-    return matcher_create(&r->matcher, &options, problem);
+    enum err e = r->report ? output_probe(r->report, problem) : ERR_OK;
+    if (!e && r->junit)
+        e = output_probe(r->junit, problem);
+    return e ? e : matcher_create(&r->matcher, &options, problem);
 }
 
 static enum err replay_wire(void *ctx, const struct proxy_worker_env *env, struct pipeline *pipeline,

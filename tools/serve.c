@@ -214,6 +214,8 @@ static enum err set_up(struct serve *s)
     raise_files(s);
     if (has_cmd)
         e = wrapper_find(s->options->command[0], &s->code, &s->problem);
+    if (!e && s->options->port_file) /* before a tape is made, or replaced, for nothing */
+        e = output_probe(s->options->port_file, &s->problem);
     if (!e)
         e = open_tls(s);
     if (!e)
