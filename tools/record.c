@@ -265,10 +265,14 @@ static int record_finish(void *ctx, const struct log *log, uint64_t elapsed_ns)
     struct buf problem = BUF_INIT;
     enum err e = recorder_finish(&r->recorder, &last, &problem);
     struct serve_totals totals = {.flows = last.flows, .errors = last.errors, .bytes = last.body_bytes};
-    if (e)
+    if (e && !last.failed) /* what failed before was told when it did */
         log_write(log, LOG_ERROR, "tape", "%s", buf_span(&problem).n > 0 ? say_text(&problem) : err_text(e));
     buf_free(&problem);
-    say_summary(r, log, &totals, elapsed_ns);
+    if (e) /* the counters say what was seen, not what is on the tape */
+        log_write(log, LOG_ERROR, "summary",
+                  "the recording is not complete: %s has what was committed before the error", r->output);
+    else
+        say_summary(r, log, &totals, elapsed_ns);
     return e ? 1 : 0;
 }
 
