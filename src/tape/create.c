@@ -105,8 +105,8 @@ static enum err db_open(sqlite3 **out, const char *path, int flags)
     return db_err(*out, rc);
 }
 
-/* Schema and marks into an empty file. */
-static enum err fill(const char *path, unsigned page_bytes, struct buf *problem)
+/* Schema and marks into the empty file at `temporary`; what goes wrong is told of `path`. */
+static enum err fill(const char *temporary, const char *path, unsigned page_bytes, struct buf *problem)
 {
     sqlite3 *db = NULL;
     char pragmas[160];
@@ -114,7 +114,7 @@ static enum err fill(const char *path, unsigned page_bytes, struct buf *problem)
         pragmas, sizeof pragmas,
         "PRAGMA page_size=%u; PRAGMA encoding='UTF-8'; PRAGMA auto_vacuum=0; PRAGMA application_id=%d; PRAGMA user_version=%d",
         page_bytes ? page_bytes : (unsigned)PAGE_BYTES, TAPE_APPLICATION_ID, TAPE_VERSION);
-    enum err e = db_open(&db, path, SQLITE_OPEN_READWRITE);
+    enum err e = db_open(&db, temporary, SQLITE_OPEN_READWRITE);
     if (!e)
         e = db_exec(db, pragmas);
     if (!e)
@@ -171,7 +171,7 @@ static enum err make(const char *path, bool replace, unsigned page_bytes, struct
         if (rc != 0)
             e = say_errno(problem, path, "cannot make the tape", errno);
         if (!e)
-            e = fill(temporary, page_bytes, problem);
+            e = fill(temporary, path, page_bytes, problem);
         if (!e)
             e = rename_into_place(temporary, path, replace, problem);
         if (e)
