@@ -63,7 +63,7 @@ static enum err say_errno(const struct place *p, const char *what, const char *f
     enum err e = err_from_errno(code);
     if (e != ERR_PERMISSION && e != ERR_NOMEM)
         e = ERR_IO;
-    return say(p, e, "%s %s/%s: %s", what, p->dir, file, strerror(code));
+    return say(p, e, "%s %s%s%s: %s", what, p->dir, *file ? "/" : "", file, strerror(code));
 }
 
 void ca_close(struct ca **ca)
@@ -218,7 +218,11 @@ static enum err load_key(const struct place *p, struct span pem, struct ca *ca)
         e = key_from_der(&ca->key, buf_span(&der));
     key_wipe(&der);
     if (e == ERR_NOT_FOUND || e == ERR_PARSE)
-        return say(p, ERR_CONFIG, "%s/" KEY_FILE " holds no usable private key in PEM (damaged or cut off?)", p->dir);
+        return say(
+            p, ERR_CONFIG,
+            "%s/" KEY_FILE
+            " holds no usable private key in PEM (damaged or cut off?); put back a copy, or make a new CA: ringtape ca new",
+            p->dir);
     if (e == ERR_UNSUPPORTED)
         return say(p, ERR_CONFIG,
                    "the key in %s/" KEY_FILE
@@ -234,7 +238,11 @@ static enum err load_certificate(const struct place *p, struct span pem, struct 
     if (!e)
         e = x509_parse(buf_span(&ca->der), &ca->fields);
     if (e == ERR_NOT_FOUND || e == ERR_PARSE)
-        return say(p, ERR_CONFIG, "%s/" CERTIFICATE_FILE " holds no certificate in PEM (damaged or cut off?)", p->dir);
+        return say(
+            p, ERR_CONFIG,
+            "%s/" CERTIFICATE_FILE
+            " holds no certificate in PEM (damaged or cut off?); put back a copy, or make a new CA: ringtape ca new",
+            p->dir);
     return e ? e : pem_put(&ca->pem, "CERTIFICATE", buf_span(&ca->der));
 }
 
