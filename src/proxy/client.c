@@ -327,6 +327,7 @@ static void client_record_refusal(struct client *c, enum err why, const char *re
     struct exchange *x = NULL;
     struct head head = HEAD_INIT;
     const char *host = c->hello.server_name[0] ? c->hello.server_name : c->tunnel_host;
+    char text[320];
     if (why == ERR_TLS_ALERT) {
         WORKER_COUNT(w, client_tls_refused, 1);
         worker_client_refused(w, host, reason);
@@ -338,7 +339,8 @@ static void client_record_refusal(struct client *c, enum err why, const char *re
         e = exchange_create(&x, worker_next_exchange(w), FLOW_TUNNEL, &w->pipeline, c->info, NULL, c);
     if (!e) {
         x->track = span_str(c->track);
-        exchange_record_failure(x, &head, why, reason);
+        (void)snprintf(text, sizeof text, "the client ended the TLS handshake with us: %s", reason);
+        exchange_record_failure(x, &head, why, text);
         exchange_destroy(&x, ERR_OK, "");
     }
     head_free(&head);
@@ -386,9 +388,8 @@ static void client_failed(void *ctx, enum err why, const char *reason)
     c->busy++;
     bool unused = c->state == CLIENT_TLS || (c->state == CLIENT_INSIDE && c->held.n == 0);
     if (unused && c->tls && (c->state == CLIENT_TLS || why == ERR_TLS_ALERT)) {
-        char text[320];
-        (void)snprintf(text, sizeof text, "the client ended the TLS handshake with us: %s", reason);
-        client_record_refusal(c, why, text);
+        client_record_refusal(c, why, reason);
+        client_end(c, STREAM_ABORT, why, reason);
     }
     client_end(c, STREAM_ABORT, why == ERR_RESET ? ERR_CLOSED : why, "the client hung up");
     client_leave(c);
