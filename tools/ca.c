@@ -57,7 +57,7 @@ static enum err ca_operand(void *ctx, const char *text, struct buf *problem)
 static enum err put_result(const struct ca_command *c, struct span bytes, struct buf *problem)
 {
     return c->output && strcmp(c->output, "-") != 0 ? output_file(c->output, 0644, bytes, problem)
-                                                    : output_stdout(bytes);
+                                                    : output_stdout(bytes, problem);
 }
 
 static enum err describe(struct ca_command *c, const struct ca *ca, struct buf *problem)
@@ -180,11 +180,11 @@ static int run(struct ca_command *c, enum err (*action)(struct ca_command *, str
     enum err e = serve_ca_dir(c->dir, &c->path, &problem);
     if (!e)
         e = buf_cstr(&c->path) ? action(c, &problem) : ERR_NOMEM;
-    if (e && e != ERR_CLOSED)
+    if (e)
         say("%s", buf_span(&problem).n > 0 ? say_text(&problem) : err_text(e));
     buf_free(&problem);
     buf_free(&c->path);
-    return e && e != ERR_CLOSED ? e == ERR_USAGE ? 2 : 1 : 0;
+    return e == ERR_USAGE ? 2 : e ? 1 : 0;
 }
 
 int ca_main(int argc, char **argv)

@@ -415,10 +415,12 @@ enum err manual_completion_bash(struct buf *out)
 /* Prints what was made and frees it. */
 static int print_made(struct buf *text, enum err e)
 {
+    struct buf problem = BUF_INIT;
     if (!e)
-        e = output_stdout(buf_span(text));
-    else
-        say("%s", err_text(e));
+        e = output_stdout(buf_span(text), &problem);
+    if (e)
+        say("%s", buf_span(&problem).n > 0 ? say_text(&problem) : err_text(e));
+    buf_free(&problem);
     buf_free(text);
     return e ? 1 : 0;
 }

@@ -1,12 +1,12 @@
-/* output.c: a small buffered writer over write(2). A closed pipe ends the program by SIGPIPE, as is usual; where that is ignored it is an
- * error like any other. */
+/* output.c: a small buffered writer over write(2). Whoever writes ignores SIGPIPE from then on, so that a closed pipe is an error like
+ * any other; where CMD is to be started, signals_open() has done so before, and CMD gets the signal as it was. */
 #include "tools/output.h"
 
 #include "base/alloc.h"
-#include "tools/say.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -25,6 +25,7 @@ struct output {
 
 static enum err write_all(int fd, struct span bytes)
 {
+    signal(SIGPIPE, SIG_IGN);
     while (bytes.n > 0) {
         ssize_t n = write(fd, bytes.p, bytes.n);
         if (n < 0 && errno == EINTR)
@@ -196,11 +197,13 @@ enum err output_file(const char *path, unsigned mode, struct span bytes, struct 
     return e ? e : put;
 }
 
-enum err output_stdout(struct span bytes)
+enum err output_stdout(struct span bytes, struct buf *problem)
 {
     enum err e = write_all(STDOUT_FILENO, bytes);
-    if (e && e != ERR_CLOSED)
-        say("cannot write standard output: %s", err_text(e));
+    if (e == ERR_CLOSED)
+        return ERR_OK;
+    if (e)
+        explain(problem, NULL, e, 0);
     return e;
 }
 

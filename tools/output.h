@@ -27,8 +27,8 @@ MUST_USE enum err output_probe(const char *path, struct buf *problem);
 /* A whole file at once. */
 MUST_USE enum err output_file(const char *path, unsigned mode, struct span bytes, struct buf *problem);
 
-/* Standard output at once; complains by itself on standard error, but not of a closed pipe. */
-MUST_USE enum err output_stdout(struct span bytes);
+/* Standard output at once. A reader that is gone is no error. */
+MUST_USE enum err output_stdout(struct span bytes, struct buf *problem);
 
 /* A whole small file. Fails with ERR_NOT_FOUND, ERR_PERMISSION, ERR_LIMIT, ERR_IO, ERR_NOMEM. Appends. */
 MUST_USE enum err input_file(const char *path, size_t max, struct buf *out);
