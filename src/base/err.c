@@ -49,6 +49,7 @@ enum err err_from_errno(int errno_value)
         {EDQUOT, ERR_DISK_FULL},
         {EEXIST, ERR_EXISTS},
         {ENOENT, ERR_NOT_FOUND},
+        {ENOTDIR, ERR_NOT_FOUND},
         {ECANCELED, ERR_CANCELLED},
         {EAGAIN, ERR_AGAIN},
         {EROFS, ERR_PERMISSION},
