@@ -40,6 +40,7 @@ struct serve {
     struct wrapper *cmd;
     struct status status;
     struct buf problem, wire_problem;
+    struct buf auth; /* "user:password" as text; the proxy and CMD's environment borrow it */
     uint64_t started_ns;
     bool stopping, cmd_ended;
     int cmd_code;
@@ -102,9 +103,8 @@ static enum err open_tls(struct serve *s)
 static enum err open_proxy(struct serve *s)
 {
     const struct serve_options *o = s->options;
-    struct buf auth = BUF_INIT;
-    enum err e = buf_put(&auth, buf_span(&o->proxy_auth));
-    const char *auth_text = e ? NULL : buf_cstr(&auth);
+    enum err e = buf_put(&s->auth, buf_span(&o->proxy_auth));
+    const char *auth_text = e ? NULL : buf_cstr(&s->auth);
     struct proxy_options options = {
         .host = o->host,
         .port = o->port,
@@ -118,7 +118,7 @@ static enum err open_proxy(struct serve *s)
         .reverse_n = o->reverse_n,
         .pass = o->pass,
         .pass_n = o->pass_n,
-        .proxy_auth = buf_span(&auth).n > 0 ? auth_text : NULL,
+        .proxy_auth = buf_span(&s->auth).n > 0 ? auth_text : NULL,
         .wire = serve_wire,
         .unwire = serve_unwire,
         .flush = s->mode->flush ? serve_flush : NULL,
@@ -135,7 +135,6 @@ static enum err open_proxy(struct serve *s)
     }
     if (!e && o->backend == LOOP_AUTO && options.backend == LOOP_EPOLL)
         log_write(&s->log, LOG_INFO, "ring", "io_uring is refused here; epoll does its work");
-    buf_free(&auth);
     return e;
 }
 
@@ -175,25 +174,19 @@ static enum err start_command(struct serve *s)
 {
     char host[NET_ADDRESS_TEXT];
     unsigned port;
-    struct buf auth = BUF_INIT;
     proxy_host(s, host, &port);
-    enum err e = buf_put(&auth, buf_span(&s->options->proxy_auth));
-    const char *auth_text = e ? NULL : buf_cstr(&auth);
     struct wrapper_options options = {
         .command = s->options->command,
         .ca = s->ca,
         .host = host,
         .port = port,
-        .credentials = buf_span(&auth).n > 0 ? auth_text : NULL,
+        .credentials = buf_span(&s->auth).n > 0 ? buf_cstr(&s->auth) : NULL,
         .keep_no_proxy = s->options->keep_no_proxy,
         .mask = &s->signals.before,
         .defaults = &s->signals.defaults,
         .files = &s->files,
     };
-    if (!e)
-        e = auth_text ? wrapper_start(&s->cmd, &options, &s->code, &s->problem) : ERR_NOMEM;
-    buf_free(&auth);
-    return e;
+    return wrapper_start(&s->cmd, &options, &s->code, &s->problem);
 }
 
 static void go_offline(struct serve *s)
@@ -324,6 +317,7 @@ static void serve_close(struct serve *s)
     signals_close(&s->signals);
     buf_free(&s->problem);
     buf_free(&s->wire_problem);
+    buf_free(&s->auth);
 }
 
 /* A thread could not be started: those that were, and CMD, are ended. */
