@@ -237,6 +237,8 @@ enum err tape_file_open(sqlite3 **out, const char *path, enum tape_mode mode, un
     if (!e)
         e = db_check(*out, path, problem);
     if (!e)
+        e = db_check_size(*out, path, problem);
+    if (!e)
         e = configure(*out, path, problem);
     if (e) {
         (void)sqlite3_close(*out);

@@ -7,6 +7,7 @@
 #include "gen/tape_sql.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 enum err db_err(sqlite3 *db, int rc)
 {
@@ -230,4 +231,27 @@ enum err db_check(sqlite3 *db, const char *path, struct buf *problem)
         return e ? e : ERR_TAPE_NEWER;
     }
     return db_check_objects(db, path, problem);
+}
+
+bool db_has_log(const char *path)
+{
+    struct stat st;
+    struct buf name = BUF_INIT;
+    const char *text = buf_printf(&name, "%s-wal", path) ? NULL : buf_cstr(&name);
+    bool yes = !text || stat(text, &st) == 0;
+    buf_free(&name);
+    return yes;
+}
+
+/* With a log beside it (a crash in the middle of a checkpoint) the size is none of our business. */
+enum err db_check_size(sqlite3 *db, const char *path, struct buf *problem)
+{
+    struct stat st;
+    int64_t page_bytes = 0;
+    enum err e = db_int(db, "PRAGMA page_size", &page_bytes);
+    if (!e && page_bytes > 0 && stat(path, &st) == 0 && st.st_size % page_bytes != 0 && !db_has_log(path)) {
+        db_say(problem, path, "the tape is truncated; `sqlite3 TAPE .recover` saves what is sound", NULL);
+        e = ERR_CORRUPT;
+    }
+    return e;
 }

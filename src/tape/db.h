@@ -25,6 +25,11 @@ MUST_USE enum err db_harden(sqlite3 *db);
 /* Is this a tape that we can read? Fails with ERR_NOT_TAPE, ERR_TAPE_NEWER, ERR_CORRUPT, ERR_DB, ERR_IO, ERR_NOMEM, and says why. */
 MUST_USE enum err db_check(sqlite3 *db, const char *path, struct buf *problem);
 
+/* Is a write-ahead log beside the file? */
+bool db_has_log(const char *path);
+/* Was the file cut off in the middle of a page? SQLite would take half a page at the end for a page. Fails with ERR_CORRUPT. */
+MUST_USE enum err db_check_size(sqlite3 *db, const char *path, struct buf *problem);
+
 /* Column as bytes, borrowed from the statement; empty when null. */
 struct span db_span(sqlite3_stmt *stmt, int column);
 /* Column as an offset: -1 when null or negative. */

@@ -111,16 +111,6 @@ static enum err tape_connect(struct tape *tape, const char *parameters, bool exc
     return e;
 }
 
-static bool tape_has_log(const struct tape *tape)
-{
-    struct stat st;
-    struct buf name = BUF_INIT;
-    const char *text = buf_printf(&name, "%s-wal", tape->path) ? NULL : buf_cstr(&name);
-    bool yes = !text || stat(text, &st) == 0;
-    buf_free(&name);
-    return yes;
-}
-
 /* Nobody who reads needs to write, but a log left by a crash wants its index (-shm) beside it. Where that cannot be made, the index is kept
  * in memory, which only a connection does that minds no locks: in a folder that is read-only to us, and where nobody else made an index,
  * nobody records. Without a log the file is read as it lies there. */
@@ -131,7 +121,7 @@ static enum err tape_connect_any(struct tape *tape)
         bool exclusive;
     } ways[] = {{"?mode=ro", false}, {"?mode=ro&vfs=unix-none", true}, {"?mode=ro&immutable=1", false}};
     enum err e = ERR_OK;
-    for (size_t i = 0; i < ARRAY_LEN(ways) - tape_has_log(tape); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(ways) - db_has_log(tape->path); i++) {
         int64_t ignored;
         (void)sqlite3_close(tape->db);
         tape->db = NULL;
@@ -143,19 +133,6 @@ static enum err tape_connect_any(struct tape *tape)
             break;
     }
     return e == ERR_NOT_TAPE || e == ERR_CORRUPT ? ERR_OK : e; /* db_check() finds the words for those */
-}
-
-/* SQLite takes half a page at the end for a page. With a log beside it (a crash in the middle of a checkpoint) that is none of our business. */
-static enum err tape_check_size(struct tape *tape, struct buf *problem)
-{
-    struct stat st;
-    int64_t page_bytes = 0;
-    enum err e = db_int(tape->db, "PRAGMA page_size", &page_bytes);
-    if (!e && page_bytes > 0 && stat(tape->path, &st) == 0 && st.st_size % page_bytes != 0 && !tape_has_log(tape)) {
-        db_say(problem, tape->path, "the tape is truncated; `sqlite3 TAPE .recover` saves what is sound", NULL);
-        e = ERR_CORRUPT;
-    }
-    return e;
 }
 
 enum err tape_open(struct tape **out, const char *path, struct buf *problem)
@@ -175,7 +152,7 @@ enum err tape_open(struct tape **out, const char *path, struct buf *problem)
     else
         e = db_check(tape->db, path, problem);
     if (!e)
-        e = tape_check_size(tape, problem);
+        e = db_check_size(tape->db, path, problem);
     if (e)
         tape_close(&tape);
     *out = tape;
