@@ -325,33 +325,6 @@ static enum err generate(struct ca *ca)
     return e;
 }
 
-static enum err store(const struct place *p, struct ca *ca)
-{
-    struct buf der = BUF_INIT, pem = BUF_INIT;
-    enum err e = key_pkcs8(ca->key, &der);
-    if (!e)
-        e = pem_put(&pem, "PRIVATE KEY", buf_span(&der));
-    if (!e)
-        e = place_write(p, KEY_FILE, 0600, buf_span(&pem));
-    if (!e)
-        e = place_write(p, CERTIFICATE_FILE, 0644, buf_span(&ca->pem));
-    if (!e)
-        e = place_rename(p, CERTIFICATE_FILE, ".new", "");
-    if (!e)
-        e = place_rename(p, KEY_FILE, ".new", "");
-    if (!e && fsync(p->fd) != 0)
-        e = say_errno(p, "cannot write", "");
-    key_wipe(&der);
-    key_wipe(&pem);
-    return e;
-}
-
-static enum err make(const struct place *p, struct ca *ca)
-{
-    enum err e = generate(ca);
-    return e ? e : store(p, ca);
-}
-
 static enum err keep_old(const struct place *p)
 {
     static const char *const names[] = {KEY_FILE, CERTIFICATE_FILE};
@@ -364,6 +337,36 @@ static enum err keep_old(const struct place *p)
     return ERR_OK;
 }
 
+/* The old files, if any, stay until the new ones are written: a full disk must not cost anyone their CA. */
+static enum err store(const struct place *p, struct ca *ca, bool anew)
+{
+    struct buf der = BUF_INIT, pem = BUF_INIT;
+    enum err e = key_pkcs8(ca->key, &der);
+    if (!e)
+        e = pem_put(&pem, "PRIVATE KEY", buf_span(&der));
+    if (!e)
+        e = place_write(p, KEY_FILE, 0600, buf_span(&pem));
+    if (!e)
+        e = place_write(p, CERTIFICATE_FILE, 0644, buf_span(&ca->pem));
+    if (!e && anew)
+        e = keep_old(p);
+    if (!e)
+        e = place_rename(p, CERTIFICATE_FILE, ".new", "");
+    if (!e)
+        e = place_rename(p, KEY_FILE, ".new", "");
+    if (!e && fsync(p->fd) != 0)
+        e = say_errno(p, "cannot write", "");
+    key_wipe(&der);
+    key_wipe(&pem);
+    return e;
+}
+
+static enum err make(const struct place *p, struct ca *ca, bool anew)
+{
+    enum err e = generate(ca);
+    return e ? e : store(p, ca, anew);
+}
+
 static enum err open_or_make(struct ca **out, const char *dir, struct buf *problem, bool anew)
 {
     struct place p = {.dir = dir, .fd = -1, .problem = problem};
@@ -373,11 +376,8 @@ static enum err open_or_make(struct ca **out, const char *dir, struct buf *probl
     enum err e = ca ? place_open(&p) : ERR_NOMEM;
     if (!e)
         e = anew ? ERR_NOT_FOUND : load(&p, ca);
-    if (e == ERR_NOT_FOUND) {
-        e = anew ? keep_old(&p) : ERR_OK;
-        if (!e)
-            e = make(&p, ca);
-    }
+    if (e == ERR_NOT_FOUND)
+        e = make(&p, ca, anew);
     place_close(&p);
     if (e)
         ca_close(&ca);
