@@ -258,6 +258,22 @@ static void say_summary(struct record *r, const struct log *log, const struct se
     buf_free(&text);
 }
 
+/* In place of the summary: the counters say what was seen, not what is on the tape. */
+static void say_incomplete(const struct record *r, const struct log *log)
+{
+    struct stat st;
+    struct buf text = BUF_INIT;
+    enum err e =
+        buf_printf(&text, "the recording is not complete: %s has what was committed before the error", r->output);
+    struct buf wal = BUF_INIT;
+    if (!e && (e = buf_printf(&wal, "%s-wal", r->output)) == ERR_OK && buf_cstr(&wal) && stat(buf_cstr(&wal), &st) == 0)
+        e = buf_printf(&text, "; keep %s beside it, there was no room to write it back", buf_cstr(&wal));
+    if (!e)
+        log_write(log, LOG_ERROR, "summary", "%s", say_text(&text));
+    buf_free(&wal);
+    buf_free(&text);
+}
+
 static int record_finish(void *ctx, const struct log *log, uint64_t elapsed_ns)
 {
     struct record *r = ctx;
@@ -268,9 +284,8 @@ static int record_finish(void *ctx, const struct log *log, uint64_t elapsed_ns)
     if (e && !last.failed) /* what failed before was told when it did */
         log_write(log, LOG_ERROR, "tape", "%s", buf_span(&problem).n > 0 ? say_text(&problem) : err_text(e));
     buf_free(&problem);
-    if (e) /* the counters say what was seen, not what is on the tape */
-        log_write(log, LOG_ERROR, "summary",
-                  "the recording is not complete: %s has what was committed before the error", r->output);
+    if (e)
+        say_incomplete(r, log);
     else
         say_summary(r, log, &totals, elapsed_ns);
     return e ? 1 : 0;
