@@ -100,6 +100,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        self.server.asked.append(self.path)
         name = self.path.strip("/")
         body = os.urandom(int(name)) if name.isdigit() else b"secret"
         self.send_response(200)
@@ -117,13 +118,16 @@ class Origin(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, pem=None, key=None):
+    def __init__(self, pem=None, key=None, newest=None):
         super().__init__(("127.0.0.1", 0), Answer)
         self.port = self.server_address[1]
+        self.asked = []  # the paths of the requests
         self.scheme = "https" if pem else "http"
         if pem:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(pem, key)
+            if newest:
+                context.maximum_version = newest
             self.socket = context.wrap_socket(self.socket, server_side=True)
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
