@@ -177,7 +177,6 @@ static enum err start_command(struct serve *s)
     proxy_host(s, host, &port);
     struct wrapper_options options = {
         .command = s->options->command,
-        .ca = s->ca,
         .host = host,
         .port = port,
         .credentials = buf_span(&s->auth).n > 0 ? buf_cstr(&s->auth) : NULL,
@@ -186,7 +185,7 @@ static enum err start_command(struct serve *s)
         .defaults = &s->signals.defaults,
         .files = &s->files,
     };
-    return wrapper_start(&s->cmd, &options, &s->code, &s->problem);
+    return wrapper_start(s->cmd, &options, &s->code, &s->problem);
 }
 
 static void go_offline(struct serve *s)
@@ -213,6 +212,8 @@ static enum err set_up(struct serve *s)
         e = open_tls(s);
     if (!e)
         e = s->mode->prepare(s->mode->ctx, &s->log, &s->problem);
+    if (!e && has_cmd) /* its files, too, before a tape is replaced */
+        e = wrapper_create(&s->cmd, s->ca, &s->problem);
     if (!e)
         e = open_proxy(s);
     if (!e)

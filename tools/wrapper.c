@@ -176,37 +176,38 @@ enum err wrapper_find(const char *name, int *exit_code, struct buf *problem)
     return error ? start_failed(error, name, exit_code, problem) : e;
 }
 
-enum err wrapper_start(struct wrapper **out, const struct wrapper_options *options, int *exit_code, struct buf *problem)
+enum err wrapper_create(struct wrapper **out, const struct ca *ca, struct buf *problem)
 {
-    *out = NULL;
-    *exit_code = 125;
-    struct wrapper *w = mem_new(1, sizeof *w);
-    char **env = NULL;
+    struct wrapper *w = *out = mem_new(1, sizeof *w);
     enum err e = w ? make_folder(w, problem) : ERR_NOMEM;
     if (!e)
-        e = write_files(w, options->ca, problem);
-    if (!e) {
-        struct environment_plan plan = {
-            .host = options->host,
-            .port = options->port,
-            .credentials = options->credentials,
-            .bundle = w->files[FILE_BUNDLE],
-            .ca = w->files[FILE_CA],
-            .trust_store = w->files[FILE_STORE],
-            .trust_store_password = store_password,
-            .keep_no_proxy = options->keep_no_proxy,
-        };
-        e = environment_build(environ, &plan, &env);
-    }
+        e = write_files(w, ca, problem);
+    if (e)
+        wrapper_destroy(out);
+    return e;
+}
+
+enum err wrapper_start(struct wrapper *w, const struct wrapper_options *options, int *exit_code, struct buf *problem)
+{
+    *exit_code = 125;
+    char **env = NULL;
+    struct environment_plan plan = {
+        .host = options->host,
+        .port = options->port,
+        .credentials = options->credentials,
+        .bundle = w->files[FILE_BUNDLE],
+        .ca = w->files[FILE_CA],
+        .trust_store = w->files[FILE_STORE],
+        .trust_store_password = store_password,
+        .keep_no_proxy = options->keep_no_proxy,
+    };
+    enum err e = environment_build(environ, &plan, &env);
     int error = e ? 0 : spawn(&w->pid, options, env);
     environment_free(&env);
     if (error) {
         w->pid = 0;
         e = start_failed(error, options->command[0], exit_code, problem);
     }
-    if (e)
-        wrapper_destroy(&w);
-    *out = w;
     return e;
 }
 

@@ -13,8 +13,7 @@ struct wrapper;
 
 struct wrapper_options {
     char *const *command; /* NULL-terminated */
-    const struct ca *ca;
-    const char *host; /* where the proxy listens */
+    const char *host;     /* where the proxy listens */
     unsigned port;
     const char *credentials; /* "user:password"; NULL: none */
     bool keep_no_proxy;
@@ -26,9 +25,12 @@ struct wrapper_options {
 /* Is there such a program? Asked before anything is made. Fails and sets *exit_code as wrapper_start() does. */
 MUST_USE enum err wrapper_find(const char *name, int *exit_code, struct buf *problem);
 
-/* Writes the trust files into a private folder and starts CMD. *exit_code (126 not executable, 127 not found, 125 anything else) is set on failure,
+/* Writes the trust files into a private folder. Fails with ERR_PERMISSION, ERR_DISK_FULL, ERR_IO, ERR_NOMEM and others, and a sentence. */
+MUST_USE enum err wrapper_create(struct wrapper **out, const struct ca *ca, struct buf *problem);
+
+/* Starts CMD. *exit_code (126 not executable, 127 not found, 125 anything else) is set on failure,
  * and *problem gets a sentence. Fails with ERR_NOT_FOUND, ERR_PERMISSION, ERR_IO, ERR_NOMEM and others. */
-MUST_USE enum err wrapper_start(struct wrapper **out, const struct wrapper_options *options, int *exit_code,
+MUST_USE enum err wrapper_start(struct wrapper *w, const struct wrapper_options *options, int *exit_code,
                                 struct buf *problem);
 
 /* Passes a signal on, if CMD still runs. */
