@@ -29,6 +29,8 @@
     X(LIMIT_CONNECT_STAGGER_MS, 250, "delay between connection attempts (RFC 8305, section 5)")                        \
     X(LIMIT_TLS_HANDSHAKE_MS, 15000, "TLS handshake with an origin")                                                   \
     X(LIMIT_SNIFF_MS, 2000, "how long a silent client after CONNECT is waited for before bytes are tunnelled")         \
+    X(LIMIT_SILENT_REFUSAL_MS, 1000,                                                                                   \
+      "how soon after the TLS handshake a client that sends nothing leaves because of it")                             \
     X(LIMIT_SHUTDOWN_MS, 3000, "finishing what is in flight after SIGINT or SIGTERM")                                  \
     X(LIMIT_RESOLVER_THREADS, 2, "threads that run getaddrinfo")                                                       \
     X(LIMIT_RESOLVER_CACHE_MS, 10000, "how long a resolved address is kept")                                           \

@@ -252,9 +252,16 @@ static enum err client_try_tls(struct client *c)
     return e;
 }
 
+static const char *client_host(const struct client *c)
+{
+    return c->hello.server_name[0] ? c->hello.server_name : c->tunnel_host;
+}
+
 static void client_told_apart(struct client *c)
 {
     bool inside = c->state == CLIENT_INSIDE, fresh = c->state == CLIENT_SNIFF;
+    if (inside)
+        worker_trusted(c->worker, client_host(c));
     enum err e = inside ? ERR_PARSE : client_try_tls(c);
     if (e == ERR_OK || e == ERR_AGAIN)
         return;
@@ -320,17 +327,31 @@ enum err client_tunnel_head(const struct client *c, struct head *out)
 
 /* ---- ends ---- */
 
+/* Many clients refuse a certificate without a word: Node's may leave in the middle of the handshake, GnuTLS's look at it only when that is
+ * over. So does a browser that opened a connection to have it at hand, but that one waits longer, or has others to the same host that
+ * it uses. */
+static bool client_left_silently(const struct client *c, enum err why)
+{
+    if ((why != ERR_CLOSED && why != ERR_RESET) || worker_is_trusted(c->worker, client_host(c)))
+        return false;
+    return c->state == CLIENT_TLS ||
+           (c->state == CLIENT_INSIDE && c->held.n == 0 &&
+            loop_now_ns(c->worker->env.loop) - c->info->tls_ns < LIMIT_SILENT_REFUSAL_MS * NS_PER_MS);
+}
+
+static const char left_silently[] = "it left right after the handshake, without a request";
+
 /* A handshake that failed has no exchange: it is put on the tape as a tunnel that ended with this error. */
 static void client_record_refusal(struct client *c, enum err why, const char *reason)
 {
     struct worker *w = c->worker;
     struct exchange *x = NULL;
     struct head head = HEAD_INIT;
-    const char *host = c->hello.server_name[0] ? c->hello.server_name : c->tunnel_host;
     char text[320];
-    if (why == ERR_TLS_ALERT) {
+    bool silent = client_left_silently(c, why);
+    if (why == ERR_TLS_ALERT || silent) {
         WORKER_COUNT(w, client_tls_refused, 1);
-        worker_client_refused(w, host, reason);
+        worker_client_refused(w, client_host(c), !silent, reason);
     }
     if (!c->tunnel_host[0])
         return;
@@ -339,7 +360,8 @@ static void client_record_refusal(struct client *c, enum err why, const char *re
         e = exchange_create(&x, worker_next_exchange(w), FLOW_TUNNEL, &w->pipeline, c->info, NULL, c);
     if (!e) {
         x->track = span_str(c->track);
-        (void)snprintf(text, sizeof text, "the client ended the TLS handshake with us: %s", reason);
+        (void)snprintf(text, sizeof text, "the client ended the TLS %s with us: %s",
+                       c->state == CLIENT_INSIDE ? "connection" : "handshake", reason);
         exchange_record_failure(x, &head, why, text);
         exchange_destroy(&x, ERR_OK, "");
     }
@@ -367,6 +389,8 @@ static void client_eof(void *ctx, bool clean)
         client_end(c, STREAM_FLUSH, ERR_CLOSED, err_text(ERR_CLOSED));
         break;
     default:
+        if (client_left_silently(c, ERR_CLOSED))
+            client_record_refusal(c, ERR_CLOSED, left_silently);
         client_end(c, STREAM_FLUSH, ERR_CLOSED, err_text(ERR_CLOSED));
     }
     client_leave(c);
@@ -390,6 +414,8 @@ static void client_failed(void *ctx, enum err why, const char *reason)
     if (unused && c->tls && (c->state == CLIENT_TLS || why == ERR_TLS_ALERT)) {
         client_record_refusal(c, why, reason);
         client_end(c, STREAM_ABORT, why, reason);
+    } else if (client_left_silently(c, why)) {
+        client_record_refusal(c, ERR_CLOSED, left_silently);
     }
     client_end(c, STREAM_ABORT, why == ERR_RESET ? ERR_CLOSED : why, "the client hung up");
     client_leave(c);

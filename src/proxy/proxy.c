@@ -2,6 +2,7 @@
 #include "proxy/proxy.h"
 
 #include "base/alloc.h"
+#include "base/hash.h"
 #include "base/limits.h"
 #include "base/util.h"
 #include "http/url.h"
@@ -12,7 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { REFUSED_MAX = 256 };
+enum { REFUSED_MAX = 256, TRUSTED_SLOTS = 1024 };
 
 struct refused_host {
     struct list link;
@@ -32,6 +33,8 @@ struct proxy {
     pthread_mutex_t refused_lock;          /* of the next two */
     struct list refused; /* hosts whose clients refused our certificate: named once each, whichever workers meet them */
     unsigned refused_n;
+    struct hash_key trusted_key;
+    uint64_t trusted[TRUSTED_SLOTS]; /* hashes of hosts, each in its own slot until another takes it; atomic */
 };
 
 uint64_t worker_next_exchange(struct worker *w)
@@ -55,6 +58,25 @@ bool worker_first_refusal(struct worker *w, const char *host)
     }
     (void)pthread_mutex_unlock(&p->refused_lock);
     return first;
+}
+
+static uint64_t *trusted_slot(struct worker *w, const char *host, uint64_t *hash)
+{
+    *hash = hash64(&w->proxy->trusted_key, span_str(host));
+    return &w->proxy->trusted[*hash % TRUSTED_SLOTS];
+}
+
+void worker_trusted(struct worker *w, const char *host)
+{
+    uint64_t hash, *slot = trusted_slot(w, host, &hash);
+    if (__atomic_load_n(slot, __ATOMIC_RELAXED) != hash) /* mostly it is there: the cache line stays shared */
+        __atomic_store_n(slot, hash, __ATOMIC_RELAXED);
+}
+
+bool worker_is_trusted(struct worker *w, const char *host)
+{
+    uint64_t hash, *slot = trusted_slot(w, host, &hash);
+    return __atomic_load_n(slot, __ATOMIC_RELAXED) == hash;
 }
 
 /* ---- options ---- */
@@ -219,6 +241,7 @@ enum err proxy_create(struct proxy **out, const struct proxy_options *options, s
         return ERR_NOMEM;
     p->options = *options;
     list_init(&p->refused);
+    hash_key_random(&p->trusted_key);
     (void)pthread_mutex_init(&p->refused_lock, NULL);
     assert(options->workers > 0);
     p->workers = mem_new(options->workers, sizeof *p->workers);

@@ -35,16 +35,16 @@ void worker_client_gone(struct worker *w)
         loop_start(w->env.loop, &w->drained, 0);
 }
 
-void worker_client_refused(struct worker *w, const char *host, const char *reason)
+void worker_client_refused(struct worker *w, const char *host, bool certain, const char *reason)
 {
     const char *name = host[0] ? host : "a host without a name";
     if (!worker_first_refusal(w, name))
         return;
     log_write(
         w->options->log, LOG_WARN, "tls",
-        "a client refused our certificate for %s (%s): make it trust the CA (`ringtape ca export`, `ringtape ca trust`), or leave "
+        "a client %s our certificate for %s (%s): make it trust the CA (`ringtape ca export`, `ringtape ca trust`), or leave "
         "that host alone with --pass %s",
-        name, reason, host[0] ? host : "HOST");
+        certain ? "refused" : "seems to have refused", name, reason, host[0] ? host : "HOST");
 }
 
 static void worker_accepted(void *ctx, int fd, const struct sockaddr_storage *peer)
