@@ -274,27 +274,42 @@ CLIENTS = {
 }
 
 
+# Those that leave without a word, in the handshake's middle or when it is over.
+SILENT = {
+    "wget (GnuTLS)": ["wget", "-q", "-O", "-", "--tries=1", "--ca-certificate={ca}", "-e", "https_proxy={proxy}", "{url}"],
+    "Node": ["node", "-e", """
+        const http = require('http'), tls = require('tls'); const [proxy, host] = process.argv.slice(1);
+        http.request({host: '127.0.0.1', port: proxy.split(':')[1], method: 'CONNECT', path: host, headers: {Host: host}}).on('connect', (r, socket) => {
+            tls.connect({socket, servername: 'localhost'}).on('error', e => { console.error(e.message); process.exit(1); });
+        }).end();""", "{address}", "{host}"],
+}
+
+
 @pytest.mark.sanitize
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", [*CLIENTS, *SILENT])
 def test_a_client_that_refuses_our_certificate(ringtape, tmp_path, shared, client):
     origin = Origin(*shared.authority.issue("good"))
     tape = tmp_path / "refused.tape"
     r = ringtape("record", "-q", "-o", tape, "--workers", "2")
     words = dict(ca=shared.authority.pem, proxy=r.proxy, url=origin.url(), address=f"127.0.0.1:{r.port}", host=f"localhost:{origin.port}")
-    argv = [word if "{" not in word or "\n" in word else word.format(**words) for word in CLIENTS[client]]
+    argv = [word if "{" not in word or "\n" in word else word.format(**words) for word in {**CLIENTS, **SILENT}[client]]
     for _ in range(4):  # whichever worker takes it
         done = run(*argv, check=False, input=b"", env=clean_env(https_proxy=r.proxy, SSL_CERT_FILE=shared.authority.pem))
         assert done.returncode != 0 and b"secret" not in done.stdout
     r.stop()
     lines = [line for line in r.log().splitlines() if "certificate" in line]
     assert len(lines) == 1, r.log()
-    assert re.fullmatch(r"ringtape: warning: a client refused our certificate for localhost \(the peer's alert: [a-z_]+ \(\d+\)\): make it trust the CA "
+    how = (r"seems to have refused", "it left right after the handshake, without a request|the peer closed the connection during the TLS handshake|"
+           "the peer reset the connection") if client in SILENT else (
+        "refused", r"the peer's alert: [a-z_]+ \(\d+\)")
+    assert re.fullmatch(rf"ringtape: warning: a client {how[0]} our certificate for localhost \((?:{how[1]})\): make it trust the CA "
                         r"\(`ringtape ca export`, `ringtape ca trust`\), or leave that host alone with --pass localhost", lines[0])
     found = flows(tape)
     assert len(found) == 4
     for flow in found:
         assert (flow["method"], flow["kind"], flow["complete"], flow["host"], flow["port"]) == ("CONNECT", "tunnel", 0, "localhost", origin.port)
-        assert flow["error"].startswith("tls-alert: the client ended the TLS handshake with us: the peer's alert: ")
+        assert re.match("(closed|reset): the client ended the TLS (connection|handshake) with us: " if client in SILENT else
+                        "tls-alert: the client ended the TLS handshake with us: the peer's alert: ", flow["error"])
     secret_is_safe(origin)
     # The remedy that is named helps.
     r = ringtape("record", "-o", tmp_path / "passed.tape", "--pass", "localhost")
@@ -318,9 +333,29 @@ def test_each_host_gets_its_line_once(ringtape, tmp_path, shared):
     origin.close()
 
 
+def test_a_connection_that_is_not_used_is_no_refusal_where_others_are(ringtape, tmp_path, shared):
+    """Browsers open connections to have them at hand."""
+    origin = Origin(*shared.authority.issue("good"))
+    tape = tmp_path / "spare.tape"
+    r = ringtape("record", "-o", tape, "--workers", "2")
+    context = ssl.create_default_context(cafile=shared.ca)
+    for use in (True, False, False, True, False):
+        s = socket.create_connection(("127.0.0.1", r.port), PATIENCE_S)
+        s.sendall(f"CONNECT localhost:{origin.port} HTTP/1.1\r\nHost: localhost:{origin.port}\r\n\r\n".encode())
+        assert s.recv(65536).startswith(b"HTTP/1.1 200")
+        with context.wrap_socket(s, server_hostname="localhost") as tls:
+            if use:
+                tls.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert tls.recv(65536).startswith(b"HTTP/1.1 200")
+    r.stop()
+    assert "refused" not in r.log()
+    assert [(f["method"], f["complete"]) for f in flows(tape)] == [("GET", 1)] * 2
+    origin.close()
+
+
 @pytest.mark.parametrize("how, word", [("fin", "closed: "), ("rst", "reset: ")])
 def test_a_client_that_hangs_up_in_the_handshake_leaves_a_row(ringtape, tmp_path, shared, how, word):
-    """It may have refused the certificate without a word, or not: nothing is claimed."""
+    """It may have refused the certificate without a word, or not."""
     origin = Origin(*shared.authority.issue("good"))
     tape = tmp_path / "silent.tape"
     r = ringtape("record", "-o", tape)
@@ -339,5 +374,5 @@ def test_a_client_that_hangs_up_in_the_handshake_leaves_a_row(ringtape, tmp_path
     r.stop()
     (flow,) = flows(tape)
     assert flow["kind"] == "tunnel" and flow["complete"] == 0 and flow["error"].startswith(word + "the client ended the TLS handshake with us")
-    assert "refused" not in r.log()
+    assert r.log().count("a client seems to have refused our certificate for localhost (the peer ") == 1
     origin.close()
