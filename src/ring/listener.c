@@ -194,5 +194,8 @@ void listener_close(struct listener **closing)
     for (size_t i = 0; i < l->held_count; i++)
         close(l->held[i]);
     l->held_count = 0;
+    /* From now on the kernel refuses who comes. The descriptor itself is closed when its accept has ended, for which the loop may not run
+     * any more until it is destroyed: who connected until then would be kept waiting for an answer. */
+    (void)shutdown(l->io.fd, SHUT_RDWR);
     io_touch(&l->io);
 }
