@@ -85,7 +85,4 @@ void signals_close(struct signals *s)
         return;
     close(s->fd);
     s->fd = -1;
-    if (sigismember(&s->defaults, SIGPIPE) == 1)
-        signal(SIGPIPE, SIG_DFL);
-    sigprocmask(SIG_SETMASK, &s->before, NULL);
 }

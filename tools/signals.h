@@ -29,7 +29,7 @@ MUST_USE enum err signals_open(struct signals *s, bool with_child);
 /* The next signal; false: none waits. */
 bool signals_next(struct signals *s, struct signal_event *out);
 
-/* Restores mask and dispositions. */
+/* The mask stays: another SIGTERM that comes while the process ends, with its tape closed, must not turn exit code 0 into 143. */
 void signals_close(struct signals *s);
 
 #endif
