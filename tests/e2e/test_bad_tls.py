@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 from oneshot import Origin, Unprivileged, attempt, complains, contents, here, sample  # noqa: F401 (fixtures)
-from support import PATIENCE_S, RINGTAPE, Authority, clean_env, export_har, flows, rows, run, until
+from support import PATIENCE_S, Authority, clean_env, export_har, flows, rows, run, until
 
 CMD = ("--", "touch", "ran")
 
@@ -34,8 +34,8 @@ def self_signed(folder, ca=True, start="20200101000000Z", end="20990101000000Z",
     folder.mkdir(0o700)
     conf = folder.parent / "openssl.conf"
     (folder.parent / "index.txt").write_text("")
-    conf.write_text(f"[ca]\ndefault_ca=d\n[d]\ndatabase={folder.parent}/index.txt\nnew_certs_dir={folder.parent}\nrand_serial=yes\ndefault_md=sha256\n"
-                    f"policy=p\nx509_extensions=x\n[p]\ncommonName=supplied\n[x]\nbasicConstraints=critical,CA:{'TRUE' if ca else 'FALSE'}\n"
+    conf.write_text(f"[ca]\ndefault_ca=d\n[d]\ndatabase={folder.parent}/index.txt\nnew_certs_dir={folder.parent}\nrand_serial=yes\n"
+                    f"default_md=sha256\npolicy=p\nx509_extensions=x\n[p]\ncommonName=supplied\n[x]\nbasicConstraints=critical,CA:{'TRUE' if ca else 'FALSE'}\n"
                     f"subjectKeyIdentifier=hash\n{'keyUsage=critical,keyCertSign,cRLSign' if ca else ''}\n")
     run("openssl", "genpkey", "-algorithm", key[0], "-pkeyopt", key[1], "-out", folder / "ca-key.pem")
     (folder / "ca-key.pem").chmod(0o600)
@@ -71,10 +71,13 @@ BAD_CA = {  # what is wrong, and what must be said
     "folder writable by all": (lambda d: d.chmod(0o777), ["can be written to by others", "chmod 700 "]),
     "another key": (other_key, ["ca-key.pem is not the key of the certificate in ca.pem", "ringtape ca new"]),
     "another certificate": (lambda d: (d / "ca.pem").write_bytes((d.parent / "authority.pem").read_bytes()), ["is not the key of the certificate"]),
-    "key of garbage": (lambda d: (d / "ca-key.pem").write_bytes(os.urandom(600)), ["ca-key.pem holds no usable private key in PEM", "ringtape ca new"]),
+    "key of garbage": (lambda d: (d / "ca-key.pem").write_bytes(os.urandom(600)),
+                       ["ca-key.pem holds no usable private key in PEM", "ringtape ca new"]),
     "certificate of garbage": (lambda d: (d / "ca.pem").write_bytes(os.urandom(600)), ["ca.pem holds no certificate in PEM", "ringtape ca new"]),
-    "key of garbage in PEM": (lambda d: (d / "ca-key.pem").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), ["ca-key.pem"]),
-    "certificate of garbage in PEM": (lambda d: (d / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"), ["ca.pem"]),
+    "key of garbage in PEM": (lambda d: (d / "ca-key.pem").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+                              ["ca-key.pem"]),
+    "certificate of garbage in PEM": (lambda d: (d / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"),
+                                      ["ca.pem"]),
     "empty key": (lambda d: cut(d / "ca-key.pem", 0), ["ca-key.pem holds no usable private key"]),
     "key cut off": (lambda d: cut(d / "ca-key.pem", 100), ["ca-key.pem holds no usable private key"]),
     "certificate cut off": (lambda d: cut(d / "ca.pem", 300), ["ca.pem holds no certificate"]),
@@ -269,7 +272,8 @@ CLIENTS = {
     "curl, TLS 1.3": ["curl", "-sS", "--cacert", "{ca}", "--proxy", "{proxy}", "{url}"],
     "curl, TLS 1.2": ["curl", "-sS", "--tls-max", "1.2", "--cacert", "{ca}", "--proxy", "{proxy}", "{url}"],
     "curl, no CA at all": ["curl", "-sS", "--cacert", "{ca}", "--capath", "/nonexistent", "--proxy", "{proxy}", "{url}"],
-    "openssl s_client": ["openssl", "s_client", "-verify_return_error", "-CAfile", "{ca}", "-proxy", "{address}", "-connect", "{host}", "-servername", "localhost"],
+    "openssl s_client": ["openssl", "s_client", "-verify_return_error", "-CAfile", "{ca}", "-proxy", "{address}", "-connect", "{host}",
+                         "-servername", "localhost"],
     "Python": ["/usr/bin/python3", "-c", "import os,sys,urllib.request; urllib.request.urlopen(sys.argv[1])", "{url}"],
 }
 
@@ -279,7 +283,8 @@ SILENT = {
     "wget (GnuTLS)": ["wget", "-q", "-O", "-", "--tries=1", "--ca-certificate={ca}", "-e", "https_proxy={proxy}", "{url}"],
     "Node": ["node", "-e", """
         const http = require('http'), tls = require('tls'); const [proxy, host] = process.argv.slice(1);
-        http.request({host: '127.0.0.1', port: proxy.split(':')[1], method: 'CONNECT', path: host, headers: {Host: host}}).on('connect', (r, socket) => {
+        const connect = {host: '127.0.0.1', port: proxy.split(':')[1], method: 'CONNECT', path: host, headers: {Host: host}};
+        http.request(connect).on('connect', (r, socket) => {
             tls.connect({socket, servername: 'localhost'}).on('error', e => { console.error(e.message); process.exit(1); });
         }).end();""", "{address}", "{host}"],
 }

@@ -35,10 +35,9 @@ def small(tmp_path, shared):
                 folder.mkdir()
             for path in before:
                 (shutil.copytree if path.is_dir() else shutil.copy)(path, saved / path.name)
-            outer = (f'mount -t tmpfs -o size={kib}k none "{disk}" && cd "{disk}" && cp -r "{saved}/." . && {{ {script}\n}}; code=$?; '
+            fill_up = "cat /dev/zero >filling 2>/dev/null;" if fill else ""  # until it fails
+            outer = (f'mount -t tmpfs -o size={kib}k none "{disk}" && cd "{disk}" && cp -r "{saved}/." . && {{ {fill_up} {script}\n}}; code=$?; '
                      f'rm -f filling; cp -r . "{self.out}"; exit $code')
-            if fill:  # to the last byte
-                outer = outer.replace("&& {", "&& { head -c 1000000000 /dev/zero >filling 2>/dev/null || head -c 1000000000 /dev/zero >>filling 2>/dev/null; true; } && {", 1)
             return subprocess.run([*namespace(), "sh", "-c", outer, RINGTAPE, *map(str, argv)], capture_output=True, timeout=PATIENCE_S,
                                   env=clean_env(RINGTAPE_CA_DIR=shared.ca_dir, **(env or {})), stdin=subprocess.DEVNULL)
 
@@ -97,10 +96,10 @@ def test_a_failed_recording_is_told_to_cmds_caller_only_when_cmd_succeeded(small
     origin.close()
 
 
-@pytest.mark.parametrize("argv", [["-o", "new.tape"], ["--append", "-o", "a.tape"], ["--force", "-o", "a.tape"], ["--port-file", "port", "-o", "a.tape", "--force"]],
-                         ids=" ".join)
+@pytest.mark.parametrize("argv", [["-o", "new.tape"], ["--append", "-o", "a.tape"], ["--force", "-o", "a.tape"],
+                                  ["--port-file", "port", "-o", "a.tape", "--force"]], ids=" ".join)
 def test_recording_does_not_begin_on_a_full_disk(small, here, argv):
-    done = small.run('"$0" record "$@" -- touch /tmp/never', *argv, kib=1024, before=[here.folder / "a.tape"], fill=True)
+    done = small.run('"$0" record "$@" -- touch ran', *argv, kib=1024, before=[here.folder / "a.tape"], fill=True)
     sentence = complains(done, 125)
     assert argv[argv.index("-o") + 1] in sentence and ("full" in sentence or FULL in sentence), sentence
     assert contents(small.out) == contents_of(here, "a.tape")
@@ -115,7 +114,8 @@ def contents_of(here, *names):
 def test_an_export_to_a_full_disk_leaves_the_old_file(small, here, form):
     (here.folder / "old").write_text("kept")
     for out in ("old", "new"):
-        done = small.run('"$0" export "$@"', "a.tape", "--format", form, "-o", out, kib=1024, before=[here.folder / "a.tape", here.folder / "old"], fill=True)
+        done = small.run('"$0" export "$@"', "a.tape", "--format", form, "-o", out, kib=1024, fill=True,
+                         before=[here.folder / "a.tape", here.folder / "old"])
         complains(done, 1, f"cannot write {out}", FULL)
         assert contents(small.out) == contents_of(here, "a.tape", "old")
 
@@ -124,7 +124,7 @@ def test_a_report_that_does_not_fit(small, here):
     for option in ("--report", "--junit"):
         done = small.run('"$0" replay -q a.tape "$@" -- true', option, "report", kib=1024, before=[here.folder / "a.tape"], fill=True)
         assert done.returncode == 1 and done.stdout == b""
-        assert done.stderr.decode() in (f"ringtape: error: cannot write report: {FULL}\n", "ringtape: error: cannot write report: No space left on device\n")
+        assert done.stderr.decode() == f"ringtape: error: cannot write report: {FULL}\n"
         assert contents(small.out) == contents_of(here, "a.tape")
 
 
