@@ -325,6 +325,7 @@ def test_a_client_that_refuses_our_certificate(ringtape, tmp_path, shared, clien
     origin.close()
 
 
+@pytest.mark.thread
 def test_each_host_gets_its_line_once(ringtape, tmp_path, shared):
     origin = Origin(*shared.authority.issue("good"))
     r = ringtape("record", "-o", tmp_path / "refused.tape", "--insecure", "--connect-to", f"::localhost:{origin.port}")

@@ -164,6 +164,7 @@ def test_what_does_not_finish_is_cut_after_a_while(ringtape, tmp_path, held):
 
 
 @pytest.mark.sanitize
+@pytest.mark.thread
 def test_a_second_signal_cuts(ringtape, tmp_path, held):
     r = ringtape("record", "-o", tmp_path / "s.tape")
     s = get(r, f"http://localhost:{held.port}/")
