@@ -152,6 +152,29 @@ static void test_listener_pause(void **state)
     assert_int_equal(open_fds(), before);
 }
 
+/* A worker may end with its loop in the very turn that closes its listener: nobody may be left waiting in the backlog until the loop is
+ * destroyed. */
+static void test_listener_close_refuses_at_once(void **state)
+{
+    unsigned before = open_fds();
+    struct rig rig;
+    rig_open(&rig, state, (struct loop_config){0});
+    struct gate g = {.stop_at = 1};
+    struct sockaddr_storage bound;
+    gate_open(&g, &rig, &bound);
+    int client = connect_to(&bound);
+    rig_run(&rig);
+    assert_int_equal(g.count, 1);
+    gate_close(&g);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&bound, sizeof(struct sockaddr_in)), -1);
+    assert_int_equal(errno, ECONNREFUSED);
+    close(fd);
+    close(client);
+    rig_close(&rig);
+    assert_int_equal(open_fds(), before);
+}
+
 /* Descriptors run out, come back, and accepting goes on by itself. */
 static void test_no_descriptors(void **state)
 {
@@ -388,9 +411,11 @@ static void test_dial_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts),          cmocka_unit_test(test_listen), ON_BOTH(test_listener_pause),
-        ON_BOTH(test_no_descriptors),          ON_BOTH(test_dial_literal),    ON_BOTH(test_dial_may_not),
-        ON_BOTH(test_dial_timeout_and_cancel), ON_BOTH(test_dial_name),
+        cmocka_unit_test(test_texts), cmocka_unit_test(test_listen),
+        ON_BOTH(test_listener_pause), ON_BOTH(test_listener_close_refuses_at_once),
+        ON_BOTH(test_no_descriptors), ON_BOTH(test_dial_literal),
+        ON_BOTH(test_dial_may_not),   ON_BOTH(test_dial_timeout_and_cancel),
+        ON_BOTH(test_dial_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
