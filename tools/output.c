@@ -173,6 +173,8 @@ void output_discard(struct output **out)
 enum err output_probe(const char *path, struct buf *problem)
 {
     struct stat st;
+    if (strcmp(path, "-") == 0)
+        return ERR_OK;
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
         if (access(path, W_OK) == 0) /* not opened: a pipe's reader would see it end */
             return ERR_OK;

@@ -94,8 +94,13 @@ static enum err open_tls(struct serve *s)
         e = path ? ca_open(&s->ca, path, &s->problem) : ERR_NOMEM;
     if (!e)
         e = leaf_cache_create(&s->leaves, s->ca, LIMIT_LEAVES, &s->log);
-    if (!e)
-        e = tls_server_config_create(&s->tls, s->leaves, getenv("SSLKEYLOGFILE"), &s->log);
+    const char *key_log = getenv("SSLKEYLOGFILE");
+    if (!e) {
+        e = tls_server_config_create(&s->tls, s->leaves, key_log, &s->log);
+        if (e == ERR_CONFIG &&
+            buf_printf(&s->problem, "cannot write the key log %s, which SSLKEYLOGFILE names", key_log))
+            buf_clear(&s->problem);
+    }
     buf_free(&dir);
     return e;
 }

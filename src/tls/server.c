@@ -189,7 +189,6 @@ enum err tls_server_config_create(struct tls_server_config **out, struct leaf_ca
     ticket_key_fresh(&c->current, clock_mono_ns());
     ticket_key_fresh(&c->previous, 0);
     if (key_log_file && keylog_open(key_log_file, &c->keylog)) {
-        log_write(log, LOG_ERROR, "tls", "cannot write the key log %s", key_log_file);
         tls_server_config_destroy(&c);
         return ERR_CONFIG;
     }

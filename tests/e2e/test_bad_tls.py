@@ -164,6 +164,13 @@ def test_where_the_ca_is(here):
         assert done.returncode == 0 and (here.folder / folder / "ca-key.pem").exists(), (env, done)
 
 
+def test_a_key_log_that_cannot_be_written(here):
+    for command in (["record", "-o", "new.tape"], ["replay", "a.tape"]):
+        done = here.attempt(*command, *CMD, env={"SSLKEYLOGFILE": "missing/keys"})
+        complains(done, 125, "cannot write the key log missing/keys", "SSLKEYLOGFILE")
+    assert contents(here.folder) == here.before
+
+
 # --- origins
 
 

@@ -8,6 +8,7 @@ import re
 import struct
 import subprocess
 import termios
+import xml.etree.ElementTree as xml
 
 import pytest
 from oneshot import commands_listed, complains, contents, here, option_rows, sample  # noqa: F401 (fixtures)
@@ -190,6 +191,19 @@ def test_a_dash_is_standard_output(here):
     assert pem.returncode == 0 and pem.stdout.startswith(b"-----BEGIN CERTIFICATE-----\n")
     assert here.attempt("ca", "export", "-o", "-").stdout == pem.stdout
     assert contents(here.folder) == here.before
+
+
+def test_a_dash_is_standard_output_of_what_serves_too(here):
+    (here.folder / "-").mkdir()  # no path is meant
+    done = here.attempt("replay", "-q", "a.tape", "--report", "-", "--", "true")
+    assert (done.returncode, done.stderr) == (0, b"") and json.loads(done.stdout)["unused"] == 2
+    done = here.attempt("replay", "-q", "a.tape", "--junit", "-", "--", "true")
+    assert done.returncode == 0 and xml.fromstring(done.stdout).tag == "testsuite"
+    for command in (["replay", "a.tape"], ["record", "-o", "new.tape"]):
+        done = here.attempt(*command, "-q", "--port-file", "-", "--", "sh", "-c", 'echo "$RINGTAPE_PROXY"')
+        port, proxy = done.stdout.decode().split()
+        assert proxy == f"http://127.0.0.1:{port}"
+    assert list((here.folder / "-").iterdir()) == []
 
 
 EVERY_OUTPUT = [["export", "a.tape"], ["export", "a.tape", "--format", "jsonl"], ["export", "a.tape", "--format", "curl"], ["ls", "a.tape"],
