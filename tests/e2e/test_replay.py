@@ -561,7 +561,10 @@ def test_reports(recorded, ringtape, tmp_path):
 
 
 def test_a_report_that_cannot_be_written(recorded, ringtape, tmp_path):
-    r = ringtape("replay", recorded.tape, "--report", tmp_path / "no" / "such" / "folder.json")
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    r = ringtape("replay", recorded.tape, "--report", folder / "folder.json")  # one that cannot be written now is told at once
+    folder.rmdir()
     r.stop(expect=1)
     assert "folder.json" in r.log()
 
