@@ -190,7 +190,7 @@ static enum err db_check_objects(sqlite3 *db, const char *path, struct buf *prob
     if (!e)
         e = db_compare_schema(db, &same);
     if (e == ERR_CORRUPT)
-        db_say(problem, path, "the tape is damaged; `sqlite3 TAPE .recover` saves what is sound", db);
+        db_say(problem, path, "the tape is damaged; `sqlite3 TAPE .dump` prints what is sound", db);
     else if (e)
         db_say(problem, path, "cannot read the tape", db);
     else if (foreign || !utf8) {
@@ -198,7 +198,7 @@ static enum err db_check_objects(sqlite3 *db, const char *path, struct buf *prob
         e = ERR_NOT_TAPE;
     } else if (!same) {
         db_say(problem, path,
-               "the tape's tables are not as they should be; `sqlite3 TAPE .recover` saves what is sound", NULL);
+               "the tape's tables are not as they should be; `sqlite3 TAPE .dump` prints what is sound", NULL);
         e = ERR_CORRUPT;
     }
     return e;
@@ -216,7 +216,7 @@ enum err db_check(sqlite3 *db, const char *path, struct buf *problem)
         return ERR_NOT_TAPE;
     }
     if (e == ERR_CORRUPT)
-        db_say(problem, path, "the tape is truncated or damaged; `sqlite3 TAPE .recover` saves what is sound", NULL);
+        db_say(problem, path, "the tape is truncated or damaged; `sqlite3 TAPE .dump` prints what is sound", NULL);
     else if (e)
         db_say(problem, path, "cannot read the tape", db);
     if (e)
@@ -250,7 +250,7 @@ enum err db_check_size(sqlite3 *db, const char *path, struct buf *problem)
     int64_t page_bytes = 0;
     enum err e = db_int(db, "PRAGMA page_size", &page_bytes);
     if (!e && page_bytes > 0 && stat(path, &st) == 0 && st.st_size % page_bytes != 0 && !db_has_log(path)) {
-        db_say(problem, path, "the tape is truncated; `sqlite3 TAPE .recover` saves what is sound", NULL);
+        db_say(problem, path, "the tape is truncated; `sqlite3 TAPE .dump` prints what is sound", NULL);
         e = ERR_CORRUPT;
     }
     return e;

@@ -26,7 +26,7 @@ enum err tape_failed(struct tape *tape, int rc)
     if (e == ERR_NOT_TAPE)
         e = ERR_CORRUPT; /* it was one when it was opened */
     if (e == ERR_CORRUPT)
-        db_say(&tape->problem, tape->path, "the tape is damaged; `sqlite3 TAPE .recover` saves what is sound",
+        db_say(&tape->problem, tape->path, "the tape is damaged; `sqlite3 TAPE .dump` prints what is sound",
                tape->db);
     else if (e)
         db_say(&tape->problem, tape->path, "cannot read the tape", tape->db);
@@ -36,7 +36,7 @@ enum err tape_failed(struct tape *tape, int rc)
 enum err tape_corrupt(struct tape *tape, const char *what)
 {
     buf_clear(&tape->problem);
-    if (buf_printf(&tape->problem, "%s: the tape is damaged (%s); `sqlite3 TAPE .recover` saves what is sound",
+    if (buf_printf(&tape->problem, "%s: the tape is damaged (%s); `sqlite3 TAPE .dump` prints what is sound",
                    tape->path, what))
         buf_clear(&tape->problem);
     return tape_terminate(tape, ERR_CORRUPT);

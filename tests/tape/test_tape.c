@@ -441,9 +441,9 @@ static void damaged_and_foreign_tapes_are_refused(void **state)
         {"CREATE TRIGGER t AFTER INSERT ON flow BEGIN SELECT 1; END", ERR_NOT_TAPE, "triggers"},
         {"CREATE VIEW v AS SELECT 1", ERR_NOT_TAPE, "views"},
         {"CREATE VIRTUAL TABLE v USING fts5(a)", ERR_NOT_TAPE, "other objects"},
-        {"DROP TABLE message", ERR_CORRUPT, ".recover"},
-        {"DROP VIEW flows; CREATE VIEW flows AS SELECT 1 AS id", ERR_CORRUPT, ".recover"},
-        {"ALTER TABLE flow ADD COLUMN more TEXT", ERR_CORRUPT, ".recover"},
+        {"DROP TABLE message", ERR_CORRUPT, ".dump"},
+        {"DROP VIEW flows; CREATE VIEW flows AS SELECT 1 AS id", ERR_CORRUPT, ".dump"},
+        {"ALTER TABLE flow ADD COLUMN more TEXT", ERR_CORRUPT, ".dump"},
         {"CREATE INDEX by_host ON flow(host); CREATE TABLE notes(a); ANALYZE", ERR_OK, ""},
     };
     (void)state;
@@ -476,9 +476,9 @@ static void truncated_tapes_are_refused(void **state)
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     assert_int_equal(truncate(path, st.st_size - 1), 0);
-    refuse(path, ERR_CORRUPT, ".recover");
+    refuse(path, ERR_CORRUPT, ".dump");
     assert_int_equal(truncate(path, st.st_size / 2), 0);
-    refuse(path, ERR_CORRUPT, ".recover");
+    refuse(path, ERR_CORRUPT, ".dump");
     fixture_cleanup(path);
 }
 
@@ -501,7 +501,7 @@ static void rows_that_make_no_sense_are_corrupt(void **state)
         run_sql(path, cases[i]);
         struct tape *tape = open_tape(path);
         assert_int_equal(flow_get(tape, 1, &flow, &cursor), ERR_CORRUPT);
-        assert_non_null(strstr(tape_problem(tape), ".recover"));
+        assert_non_null(strstr(tape_problem(tape), ".dump"));
         tape_cursor_close(&cursor);
         tape_close(&tape);
         fixture_cleanup(path);
