@@ -79,10 +79,11 @@ bool signals_next(struct signals *s, struct signal_event *out)
     return false;
 }
 
+/* What is blocked stays blocked: a signal that comes while the program is ending anyway (a third ^C) must not turn its exit code into a death
+ * by that signal. */
 void signals_close(struct signals *s)
 {
-    if (s->fd < 0)
-        return;
-    close(s->fd);
+    if (s->fd >= 0)
+        close(s->fd);
     s->fd = -1;
 }
