@@ -504,6 +504,8 @@ static enum err take_error(struct assembler *a, struct assembly *f, const struct
 static enum err assembly_end(struct assembler *a, struct assembly *f)
 {
     enum err e = message_flush(a, f);
+    /* The origin's end of a tunnel is the end of all of it: the client has nobody left to say more to. */
+    f->sides[0].ended |= f->kind == FLOW_TUNNEL && f->sides[1].ended;
     for (size_t i = 0; !e && i < 2; i++)
         e = side_close(a, &f->sides[i], false);
     /* After a CONNECT or an upgrade either end may be the first to close; whose end came first is chance. */
