@@ -21,8 +21,8 @@ struct network {
     struct origin origin;
     struct network_options options;
     struct upstream_env env;
-    struct list pool; /* idle upstreams, the latest first */
-    size_t pool_n;
+    struct list pool;      /* idle upstreams, the latest first */
+    size_t pool_n, open_n; /* idle ones; all */
     struct task reap;
     struct buf scratch; /* chunk framing on its way; kept, so that no piece of a body allocates */
 };
@@ -82,6 +82,14 @@ static struct upstream *network_find_idle(struct network *n, const struct upstre
             return u;
     }
     return NULL;
+}
+
+/* A new connection is wanted: idle ones give way when descriptors are few. */
+static void network_make_room(struct network *n)
+{
+    size_t max = proxy_worker_origins(n->env.worker);
+    while (!list_empty(&n->pool) && n->open_n + 1 > max)
+        upstream_release(upstream_of_pool_link(n->pool.prev), false);
 }
 
 static void network_reap(struct task *task)
@@ -263,6 +271,7 @@ static void call_connect(struct call *call, bool pooled)
         call_send(call);
         return;
     }
+    network_make_room(n);
     enum err e = upstream_open(&call->up, &n->env, &call->key, &call_user, call);
     if (e)
         call_fail_later(call, e, err_text(e));
@@ -618,6 +627,7 @@ static void inquiry_start(struct inquiry *q)
         loop_start(n->env.worker->loop, &q->done, 0);
         return;
     }
+    network_make_room(n);
     enum err e = upstream_open(&q->up, &n->env, &key, &inquiry_user, q);
     if (e) {
         q->probe->facts->error = e;
@@ -668,7 +678,7 @@ enum err network_create(struct network **out, const struct network_options *opti
         return ERR_NOMEM;
     n->origin.ops = &network_ops;
     n->options = *options;
-    n->env = (struct upstream_env){&n->options, env, pipeline, network_idle, network_gone, n};
+    n->env = (struct upstream_env){&n->options, env, pipeline, network_idle, network_gone, &n->open_n, n};
     list_init(&n->pool);
     task_init(&n->reap, network_reap);
     return ERR_OK;

@@ -163,14 +163,12 @@ bool proxy_passes(const struct proxy_options *o, struct span host, unsigned port
 
 /* ---- life ---- */
 
-/* Client connections that one worker may have: each may need a descriptor of its own and one to the origin. */
-static unsigned proxy_clients_max(unsigned workers)
+/* Descriptors that the connections of one worker may take. Where there are few, half of them are kept back. */
+static size_t proxy_descriptors_max(unsigned workers)
 {
     struct rlimit limit;
-    unsigned long fds = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
-    unsigned long usable = fds > LIMIT_FD_RESERVE * 2 ? (fds - LIMIT_FD_RESERVE) / 2 : LIMIT_FD_RESERVE / 2;
-    unsigned long each = MIN(usable, (unsigned long)LIMIT_CONNECTIONS) / workers;
-    return each ? (unsigned)each : 1;
+    size_t fds = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)limit.rlim_cur : 1024;
+    return (fds - MIN((size_t)LIMIT_FD_RESERVE, fds / 2)) / workers;
 }
 
 static enum err proxy_worker_create(struct proxy *p, struct worker *w, unsigned index, struct buf *problem)
@@ -178,7 +176,7 @@ static enum err proxy_worker_create(struct proxy *p, struct worker *w, unsigned 
     const struct proxy_options *o = &p->options;
     struct loop_config config = {.backend = o->backend, .no_connect = o->no_connect, .log = o->log};
     char host[NET_ADDRESS_TEXT];
-    worker_init(w, p, o, index, proxy_clients_max(o->workers));
+    worker_init(w, p, o, index, proxy_descriptors_max(o->workers));
     if (index > 0)
         net_ip_text((const struct sockaddr *)&p->address, host);
     unsigned port = index > 0 ? net_port((const struct sockaddr *)&p->address) : o->port;

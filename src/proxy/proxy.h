@@ -38,6 +38,9 @@ struct proxy_worker_env {
     struct sockaddr_storage listening; /* so that an origin can refuse to connect to ourselves (508) */
 };
 
+/* How many connections to origins, idle ones too, the worker's descriptors allow now; at least 1. On the worker's thread. */
+size_t proxy_worker_origins(const struct proxy_worker_env *env);
+
 struct proxy_options {
     const char *host; /* to listen on */
     unsigned port;    /* 0: any free one */

@@ -86,6 +86,7 @@ static void upstream_dead(struct upstream *u)
     if (was == UP_DEAD)
         return;
     upstream_enter(u, UP_DEAD);
+    --*u->env->open_n;
     u->user = NULL;
     if (was == UP_IDLE)
         u->env->gone(u->env->ctx, u);
@@ -472,6 +473,7 @@ enum err upstream_open(struct upstream **out, const struct upstream_env *env, co
         mem_free(u);
         return e;
     }
+    ++*env->open_n;
     *out = u;
     return ERR_OK;
 }

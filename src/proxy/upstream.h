@@ -39,6 +39,7 @@ struct upstream_env {
     /* Idle and usable: add it to the pool. Or: it left the pool by itself. */
     void (*idle)(void *ctx, struct upstream *u);
     void (*gone)(void *ctx, struct upstream *u);
+    size_t *open_n; /* all that are not dead are counted here */
     void *ctx;
 };
 

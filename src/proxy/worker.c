@@ -29,8 +29,6 @@ void worker_client_gone(struct worker *w)
     w->clients_n--;
     WORKER_COUNT(w, clients_now, -1);
     worker_touch(w);
-    if (w->listener && w->clients_n + 1 == w->clients_max)
-        listener_resume(w->listener);
     if (w->stopping && list_empty(&w->clients))
         loop_start(w->env.loop, &w->drained, 0);
 }
@@ -53,12 +51,27 @@ static void worker_accepted(void *ctx, int fd, const struct sockaddr_storage *pe
     w->clients_n++;
     WORKER_COUNT(w, clients, 1);
     WORKER_COUNT(w, clients_now, 1);
-    if (w->clients_n == w->clients_max)
-        listener_pause(w->listener);
     client_accept(w, fd, peer);
 }
 
-static const struct listener_events worker_listener_events = {worker_accepted};
+/* The first client always finds room. */
+static size_t worker_room(void *ctx)
+{
+    const struct worker *w = ctx;
+    size_t used = 2 * (size_t)w->clients_n + stream_count_closing(w->env.loop);
+    size_t spare = w->descriptors_max > used ? (w->descriptors_max - used) / 2 : 0;
+    return w->clients_n == 0 ? MAX(spare, (size_t)1) : MIN(spare, (size_t)(w->clients_max - w->clients_n));
+}
+
+/* Half of all belongs to the clients, whether they are there already or not. */
+size_t proxy_worker_origins(const struct proxy_worker_env *env)
+{
+    const struct worker *w = (const struct worker *)((const char *)env - offsetof(struct worker, env));
+    size_t max = w->descriptors_max, used = w->clients_n + stream_count_closing(env->loop);
+    return MAX(MIN(max / 2, max > used ? max - used : 0), (size_t)1);
+}
+
+static const struct listener_events worker_listener_events = {worker_accepted, worker_room};
 
 static void worker_each_client(struct worker *w, bool now)
 {
@@ -105,12 +118,13 @@ static void worker_cut(struct post *post)
 }
 
 void worker_init(struct worker *w, struct proxy *proxy, const struct proxy_options *options, unsigned index,
-                 unsigned clients_max)
+                 size_t descriptors_max)
 {
     w->proxy = proxy;
     w->options = options;
     w->env.index = index;
-    w->clients_max = clients_max;
+    w->descriptors_max = descriptors_max;
+    w->clients_max = MAX((unsigned)LIMIT_CONNECTIONS / options->workers, 1u);
     w->fd = -1;
     list_init(&w->clients);
     task_init(&w->flush, worker_flush);

@@ -17,6 +17,7 @@ struct worker {
     struct listener *listener;
     struct list clients;
     unsigned clients_n, clients_max;
+    size_t descriptors_max; /* of connections: two a client, for one of its may lead to an origin */
     struct task flush, deadline, drained;
     struct post stop_post, cut_post;
     bool stopping, unwired;

@@ -5,7 +5,7 @@
 #include "proxy/worker.h"
 
 void worker_init(struct worker *w, struct proxy *proxy, const struct proxy_options *options, unsigned index,
-                 unsigned clients_max);
+                 size_t descriptors_max);
 
 /* Gives the worker's descriptor to its loop. */
 MUST_USE enum err worker_listen(struct worker *w);

@@ -53,6 +53,7 @@ struct io {
     struct list touched; /* to be synced; or dead */
     struct list ready;   /* the backend's */
     bool hold;           /* the owner wants no more now; a cancellation follows at the turn's end */
+    bool single;         /* OP_ACCEPT: one, not as many as come */
     bool attached, readable, writable, hung_up; /* the backend's */
 };
 
@@ -70,7 +71,7 @@ struct backend {
     bool (*room)(struct loop *loop);
     enum err (*attach)(struct loop *loop, struct io *io);
     void (*detach)(struct loop *loop, struct io *io);
-    /* Receives or accepts, over and over, until it ends or is cancelled. */
+    /* Receives or accepts, over and over (unless io->single says once), until it ends or is cancelled. */
     void (*take)(struct loop *loop, struct io *io);
     /* These two give the result, or IO_LATER: then done() gets it. */
     int (*send)(struct loop *loop, struct io *io);
@@ -88,6 +89,7 @@ struct loop {
     const struct log *log;
     bool no_connect, running;
     unsigned pending; /* operations that the backend has, but for its own */
+    size_t closing;   /* streams that their owners have closed and that still have a descriptor */
     uint64_t now_ns;
     struct wheel wheel;
     struct chain_pool blocks;

@@ -1,6 +1,7 @@
-/* listener.c: accepting. Invariants: what the kernel accepted before a pause took hold waits in `held` and is handed over on
- * resuming (or closed with the listener); a listener that ran out of descriptors lies in the loop's `hungry` list until some come
- * back or a short while has passed. */
+/* listener.c: accepting. As long as the owner has room for a whole backlog, the kernel accepts all that come; below that, one after the
+ * other, so that no more are accepted than there is room for. Invariants: what the kernel accepted before a pause took hold waits in `held` and is handed over on
+ * resuming (or closed with the listener); a listener that ran out of descriptors, or of room, lies in the loop's `hungry` list
+ * until some come back or a short while has passed. */
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/util.h"
@@ -16,6 +17,7 @@ struct listener {
     const struct listener_events *events;
     void *ctx;
     bool paused, closing, starved, told;
+    bool many; /* the accept that is pending goes on by itself */
     int *held;
     size_t held_count, held_cap;
     struct list hungry;
@@ -59,6 +61,21 @@ static void listener_deliver(struct task *task)
     }
 }
 
+static size_t listener_room(const struct listener *l)
+{
+    if (l->paused)
+        return 0;
+    return l->events->room ? l->events->room(l->ctx) : SIZE_MAX;
+}
+
+static void listener_wait(struct listener *l)
+{
+    if (list_empty(&l->hungry))
+        list_push(&l->loop->hungry, &l->hungry);
+    if (!task_waiting(&l->loop->feed))
+        loop_start(l->loop, &l->loop->feed, LIMIT_ACCEPT_RETRY_MS * NS_PER_MS);
+}
+
 static void listener_starve(struct listener *l, int error)
 {
     if (!l->told)
@@ -66,8 +83,7 @@ static void listener_starve(struct listener *l, int error)
                   strerror(error));
     l->told = true;
     l->starved = true;
-    list_push(&l->loop->hungry, &l->hungry);
-    loop_start(l->loop, &l->loop->feed, LIMIT_ACCEPT_RETRY_MS * NS_PER_MS);
+    listener_wait(l);
 }
 
 void listener_feed(struct task *task)
@@ -94,6 +110,10 @@ static void listener_accepted(struct io *io, const struct completion *c)
             listener_hold(l, c->res);
         else
             listener_hand_over(l, c->res);
+        if (!l->closing && l->events->room) {
+            io->hold = listener_room(l) == 0;
+            io_touch(io);
+        }
         return;
     }
     switch (-c->res) {
@@ -115,10 +135,19 @@ static void listener_sync(struct io *io)
     if (l->closing) {
         if (io_quiet(io))
             io_close(io);
-    } else if (!io->in.pending && !l->paused && !l->starved) {
+        return;
+    }
+    size_t room = listener_room(l);
+    io->hold = room == 0;
+    io->single = room <= SOMAXCONN;
+    if (room == 0 && !l->paused)
+        listener_wait(l);
+    if (!io->in.pending && room > 0 && !l->starved) {
+        l->many = !io->single;
         l->loop->backend->take(l->loop, io);
-    } else if (io->in.pending && !io->in.cancelling && l->paused) {
-        l->loop->backend->cancel(l->loop, &io->in);
+    } else if (io->in.pending && !io->in.cancelling && (room == 0 || (io->single && l->many))) {
+        if (l->loop->backend->cancel(l->loop, &io->in))
+            io_touch(io); /* nobody else says that it has ended */
     }
 }
 

@@ -26,6 +26,9 @@ struct listener;
 struct listener_events {
     /* A connected descriptor that is the callee's. */
     void (*accepted)(void *ctx, int fd, const struct sockaddr_storage *peer);
+    /* How many more the callee has room for now; asked before each accept, and again whenever a descriptor of the loop was closed.
+     * NULL: for any number. */
+    size_t (*room)(void *ctx);
 };
 
 /* A bound, listening descriptor for host:port (numeric address or name; port 0: any). `reuse_port` lets several workers bind the same
@@ -37,7 +40,7 @@ MUST_USE enum err net_listen(int *fd, const char *host, unsigned port, bool reus
 MUST_USE enum err listener_open(struct listener **out, struct loop *loop, int fd, const struct listener_events *events,
                                 void *ctx);
 
-/* Holds back further accepts (a budget was reached), and goes on. */
+/* Holds back further accepts, and goes on. */
 void listener_pause(struct listener *l);
 void listener_resume(struct listener *l);
 

@@ -352,6 +352,7 @@ void stream_close(struct stream **closing, enum stream_close_how how)
     if (!s)
         return;
     assert(s->state == STREAM_OPEN);
+    s->loop->closing++;
     s->aborted = how == STREAM_ABORT;
     bool dead = s->failed || s->send_error || s->recv_error;
     bool done = s->queue.n == 0 && s->eof;
@@ -373,6 +374,7 @@ static void stream_release(struct io *io)
 {
     struct stream *s = container_of(io, struct stream, io);
     wheel_stop(&s->linger);
+    s->loop->closing -= s->state != STREAM_OPEN;
     list_remove(&s->held_link);
     chain_clear(&s->held, &s->loop->blocks);
     chain_clear(&s->queue, &s->loop->blocks);
@@ -443,4 +445,9 @@ size_t stream_count_flushing(const struct loop *loop)
         }
     }
     return n;
+}
+
+size_t stream_count_closing(const struct loop *loop)
+{
+    return loop->closing;
 }

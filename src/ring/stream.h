@@ -55,6 +55,9 @@ void stream_close(struct stream **closing, enum stream_close_how how);
 /* Streams that were closed with STREAM_FLUSH and still hold bytes that the kernel has not taken. */
 size_t stream_count_flushing(const struct loop *loop);
 
+/* Streams that were closed and whose descriptors are still in use. */
+size_t stream_count_closing(const struct loop *loop);
+
 /* Addresses of both ends. False when the kernel does not know any more. */
 bool stream_peer(const struct stream *s, struct sockaddr_storage *out);
 bool stream_local(const struct stream *s, struct sockaddr_storage *out);

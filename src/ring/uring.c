@@ -261,7 +261,10 @@ static void uring_take(struct loop *loop, struct io *io)
         return;
     }
     struct io_uring_sqe *sqe = uring_entry(u);
-    io_uring_prep_multishot_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC);
+    if (io->single)
+        io_uring_prep_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC);
+    else
+        io_uring_prep_multishot_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC);
     uring_begin(loop, sqe, &io->in);
 }
 
