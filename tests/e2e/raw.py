@@ -4,12 +4,14 @@ A script runs in a thread of its own for each connection and goes on when the by
 Every wait is bounded by PATIENCE_S; nothing sleeps.
 """
 
+import contextlib
 import re
 import select
 import socket
 import ssl
 import struct
 import threading
+import time
 
 import pytest
 from support import PATIENCE_S
@@ -78,7 +80,9 @@ class Peer:
 
     def quiet(self):
         """Has nothing come, and no end either?"""
-        return not self.waiting and not select.select([self.sock], [], [], 0)[0]
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return not self.waiting and not poll.poll(0)
 
     def chunked(self, message):
         while True:
@@ -214,17 +218,24 @@ class Origin:
         finally:
             sock.close()
 
-    def stop(self):
+    def stop(self, grace=PATIENCE_S):
         """No more connections; the scripts must have come to their end."""
         if self.stopping:
             return
         self.stopping = True
         socket.create_connection(("127.0.0.1", self.port)).close()
+        end = time.monotonic() + grace
         self.thread.join(PATIENCE_S)
         self.listener.close()
         for thread in self.threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        hanging = [thread for thread in self.threads if thread.is_alive()]
+        for peer in self.peers if hanging else []:
+            with contextlib.suppress(OSError):
+                peer.sock.shutdown(socket.SHUT_RDWR)  # a test that failed leaves them waiting
+        for thread in hanging:
             thread.join(PATIENCE_S)
-        assert not any(thread.is_alive() for thread in self.threads), "a script of the origin hangs"
+        assert not hanging and not any(thread.is_alive() for thread in self.threads), "a script of the origin hangs"
         if self.problems:
             raise self.problems[0]
 
@@ -243,8 +254,9 @@ def raw_origin():
         return made[-1]
 
     yield make
+    end = time.monotonic() + 5  # ringtape has ended, or the test has failed
     for origin in made:
-        origin.stop()
+        origin.stop(grace=max(0.5, end - time.monotonic()))
 
 
 def get(origin, path="/", extra="", version="HTTP/1.1"):
