@@ -71,6 +71,7 @@ struct gate {
     int fds[64];
     unsigned count, stop_at;
     bool paused;
+    size_t room; /* of those with a budget */
 };
 
 static void gate_accepted(void *ctx, int fd, const struct sockaddr_storage *peer)
@@ -116,6 +117,49 @@ static void run_for(struct rig *rig, uint64_t ms)
     assert_int_equal(loop_run(rig->loop), ERR_OK);
     loop_stop_task(rig->loop, &rig->watchdog);
     task_init(&rig->watchdog, rig_bark);
+}
+
+static size_t gate_room(void *ctx)
+{
+    const struct gate *g = ctx;
+    return g->room - g->count;
+}
+
+static const struct listener_events budget_events = {gate_accepted, gate_room};
+
+/* No more are accepted than there is room for, however many wait; more room is seen when a descriptor of the loop is closed. */
+static void test_listener_room(void **state)
+{
+    unsigned before = open_fds();
+    struct rig rig;
+    rig_open(&rig, state, (struct loop_config){0});
+    struct gate g = {.rig = &rig, .room = 3};
+    struct sockaddr_storage bound;
+    assert_int_equal(listener_open(&g.listener, rig.loop, listen_loopback(&bound), &budget_events, &g), ERR_OK);
+    int clients[8];
+    for (unsigned i = 0; i < ARRAY_LEN(clients); i++)
+        clients[i] = connect_to(&bound);
+    unsigned with_clients = open_fds();
+    run_for(&rig, 20);
+    assert_int_equal(g.count, 3);
+    assert_int_equal(open_fds(), with_clients + 3); /* nor does the kernel hold any back for us */
+    struct stream *stream;
+    static const struct stream_events silent = {0};
+    assert_int_equal(stream_open(&stream, rig.loop, g.fds[2], &silent, NULL), ERR_OK);
+    g.count = 2;
+    g.stop_at = 3;
+    stream_close(&stream, STREAM_ABORT);
+    rig_run(&rig);
+    assert_int_equal(g.count, 3);
+    g.room = 4;
+    g.stop_at = 4;
+    rig_run(&rig); /* and without that, after a short while */
+    assert_int_equal(g.count, 4);
+    gate_close(&g);
+    for (unsigned i = 0; i < ARRAY_LEN(clients); i++)
+        close(clients[i]);
+    rig_close(&rig);
+    assert_int_equal(open_fds(), before);
 }
 
 static void test_listener_pause(void **state)
@@ -411,10 +455,15 @@ static void test_dial_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts), cmocka_unit_test(test_listen),
-        ON_BOTH(test_listener_pause), ON_BOTH(test_listener_close_refuses_at_once),
-        ON_BOTH(test_no_descriptors), ON_BOTH(test_dial_literal),
-        ON_BOTH(test_dial_may_not),   ON_BOTH(test_dial_timeout_and_cancel),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_listen),
+        ON_BOTH(test_listener_pause),
+        ON_BOTH(test_listener_close_refuses_at_once),
+        ON_BOTH(test_listener_room),
+        ON_BOTH(test_no_descriptors),
+        ON_BOTH(test_dial_literal),
+        ON_BOTH(test_dial_may_not),
+        ON_BOTH(test_dial_timeout_and_cancel),
         ON_BOTH(test_dial_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
