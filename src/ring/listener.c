@@ -218,6 +218,9 @@ void listener_close(struct listener **closing)
     if (!l)
         return;
     l->closing = true;
+    /* From this moment on nobody is let in, although the descriptor itself lives until the kernel has let go of the accept: a loop that ends
+     * before would leave others waiting in a backlog that nobody empties. */
+    shutdown(l->io.fd, SHUT_RD);
     loop_stop_task(l->loop, &l->deliver);
     list_remove(&l->hungry);
     for (size_t i = 0; i < l->held_count; i++)
