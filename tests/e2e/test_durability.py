@@ -238,7 +238,7 @@ def accepts(port):
     try:
         Client(port).close()
         return True
-    except ConnectionRefusedError:
+    except OSError:  # refused, or reset in the very moment
         return False
 
 
