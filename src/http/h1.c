@@ -44,7 +44,7 @@ struct h1 {
     uint32_t lines;      /* complete ones in this section; trailers start at 1, for they have no start line */
     unsigned blanks;     /* bytes of empty lines before the request */
     struct h1_chunk chunk;
-    bool after_1xx; /* a final response is still due */
+    unsigned informational; /* responses before the final one, which is still due */
     enum err failed;
     enum err callback_error;
     const char *why;
@@ -406,6 +406,8 @@ static int on_headers_complete(llhttp_t *parser)
         return stop_unless_ok(c, e);
     if (!is_informational(c))
         e = c->events.head(c->ctx, &c->head, &c->message);
+    else if (++c->informational > LIMIT_INFORMATIONAL)
+        e = h1_refuse(c, ERR_LIMIT, "too many informational responses");
     else if (c->events.informational)
         e = c->events.informational(c->ctx, &c->head);
     if (e)
@@ -427,7 +429,6 @@ static int on_message_complete(llhttp_t *parser)
 {
     struct h1 *c = h1_of(parser);
     if (c->state == H1_HEAD && is_informational(c)) {
-        c->after_1xx = true;
         h1_enter(c, H1_START);
         return HPE_PAUSED;
     }
@@ -702,7 +703,7 @@ void h1_next(struct h1 *codec)
         return;
     codec->answers = H1_ANY;
     codec->blanks = 0;
-    codec->after_1xx = false;
+    codec->informational = 0;
     codec->chunk = (struct h1_chunk){.left = 0};
     headers_clear(&codec->trailers);
     h1_enter(codec, H1_START);
@@ -712,7 +713,7 @@ enum err h1_eof(struct h1 *codec)
 {
     if (codec->state == H1_FAILED)
         return codec->failed;
-    if (codec->state == H1_DONE || (codec->state == H1_START && !codec->after_1xx))
+    if (codec->state == H1_DONE || (codec->state == H1_START && codec->informational == 0))
         return ERR_OK;
     if (codec->state != H1_BODY || codec->message.framing != H1_UNTIL_CLOSE)
         return h1_fail(codec, h1_refuse(codec, ERR_TRUNCATED, "the connection ended within a message"));
@@ -725,7 +726,7 @@ enum err h1_eof(struct h1 *codec)
 
 bool h1_in_message(const struct h1 *codec)
 {
-    return codec->after_1xx ? codec->state != H1_DONE : codec->state != H1_START && codec->state != H1_DONE;
+    return codec->informational ? codec->state != H1_DONE : codec->state != H1_START && codec->state != H1_DONE;
 }
 
 const struct h1_message *h1_message(const struct h1 *codec)
