@@ -98,11 +98,16 @@ void client_stop(struct client *c, bool now)
 
 /* ---- reading ---- */
 
+bool client_clogged(const struct client *c)
+{
+    return c->state == CLIENT_HTTP && !c->x && conn_full(c->conn);
+}
+
 void client_update_reading(struct client *c)
 {
     if (c->state == CLIENT_CLOSING)
         return;
-    bool pause = c->request_paused || c->held.n >= LIMIT_CLIENT_HELLO_BYTES ||
+    bool pause = c->request_paused || c->held.n >= LIMIT_CLIENT_HELLO_BYTES || client_clogged(c) ||
                  (c->state == CLIENT_HTTP && c->request_done && c->held.n > 0);
     if (pause == c->paused)
         return;
@@ -403,6 +408,9 @@ static void client_drained(void *ctx)
     c->active_ns = loop_now_ns(c->worker->env.loop);
     if (c->x)
         exchange_pause_response(c->x, false);
+    else if (c->state == CLIENT_HTTP && c->held.n)
+        loop_start(c->worker->env.loop, &c->resume, 0);
+    client_update_reading(c);
     client_leave(c);
 }
 

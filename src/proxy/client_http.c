@@ -293,7 +293,7 @@ static void client_next_request(struct client *c)
     h1_next(c->h1);
     c->request_done = c->response_begun = c->response_done = c->refuse = c->connect = c->upgrade = false;
     c->request_paused = false;
-    if (c->held.n)
+    if (c->held.n && !client_clogged(c))
         loop_start(c->worker->env.loop, &c->resume, 0);
     client_update_reading(c);
     client_start_timer(c);
@@ -368,7 +368,7 @@ static void client_bad_request(struct client *c, enum err why)
 
 void client_http_input(struct client *c, struct span in)
 {
-    bool waits = c->held.n > 0 || c->request_done || task_waiting(&c->resume);
+    bool waits = c->held.n > 0 || c->request_done || task_waiting(&c->resume) || client_clogged(c);
     enum err e = ERR_OK;
     bool began = !c->x && !h1_in_message(c->h1);
     c->feeding = true;
@@ -489,6 +489,8 @@ static void client_response(struct exchange *x, const struct event *event)
         buf_clear(&c->out);
         if (!c->http10 && !c->response_begun && h1_put_informational(&c->out, event->head) == ERR_OK)
             conn_send(c->conn, buf_span(&c->out));
+        if (conn_full(c->conn))
+            exchange_pause_response(c->x, true);
         break;
     case PART_HEAD:
         c->last_chunk = false;

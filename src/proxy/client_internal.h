@@ -71,6 +71,8 @@ void client_enter(struct client *c, enum client_state to);
 /* Ends the connection and what hangs on it. The client is freed when nothing of it is on the stack. */
 void client_end(struct client *c, enum stream_close_how how, enum err why, const char *reason);
 void client_leave(struct client *c); /* pairs with c->busy++ */
+/* It asks for more while it does not read its answers: no request is begun before it does. */
+bool client_clogged(const struct client *c);
 void client_update_reading(struct client *c);
 /* Lets the exchange go; `why` as for exchange_destroy(). Harmless without one. */
 void client_exchange_end(struct client *c, enum err why, const char *reason);
