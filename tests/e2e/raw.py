@@ -42,7 +42,7 @@ class Peer:
         self.sock = sock
         self.sock.settimeout(PATIENCE_S)
         self.waiting = b""  # came, and was not asked for yet
-        self.heard = b""    # all that came
+        self.heard = bytearray()  # all that came
         self.ended = False
 
     def send(self, data):

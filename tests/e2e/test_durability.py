@@ -42,8 +42,7 @@ class Load:
             with Client(self.port) as c:
                 for n in range(10 * self.RATE):
                     due_ms = self.start_ms + n * 1000 * self.CLIENTS / self.RATE
-                    if due_ms > now_ms():
-                        time.sleep((due_ms - now_ms()) / 1000)  # the load's pace
+                    time.sleep(max(0, due_ms - now_ms()) / 1000)  # the load's pace
                     path = f"/hello.txt?{self.label}-{i}-{n}"
                     c.send(f"GET {self.origin.url(path)} HTTP/1.1\r\nHost: localhost:{self.origin.http}\r\n\r\n".encode())
                     assert c.response().body == b"hello, world\n"

@@ -113,22 +113,19 @@ def blocked(sock):
 
 
 class Flood:
-    """Sends LENGTH bytes as fast as they are taken; `sent` counts them, `stuck` is set when nothing is taken any more."""
+    """Sends `piece` over and over, LENGTH bytes in all, as fast as they are taken; `sent` counts them, `stuck` is set when nothing is taken any
+    more."""
 
-    def __init__(self):
+    def __init__(self, piece=PIECE, length=LENGTH):
+        self.piece, self.length = piece, length
         self.sent, self.stuck = 0, threading.Event()
 
     def run(self, peer):
-        peer.sock.setblocking(False)
-        while self.sent < LENGTH:
-            piece = memoryview(PIECE)[self.sent % MB:]
-            try:
-                self.sent += peer.sock.send(piece)
-            except BlockingIOError:
-                if blocked(peer.sock):
-                    self.stuck.set()
-                    assert select.select([], [peer.sock], [], PATIENCE_S)[1]
-        peer.sock.settimeout(PATIENCE_S)
+        while self.sent < self.length:
+            if blocked(peer.sock):
+                self.stuck.set()
+                assert select.select([], [peer.sock], [], PATIENCE_S)[1]
+            self.sent += peer.sock.send(memoryview(self.piece)[self.sent % len(self.piece):])
 
 
 def swallow(peer, hashed, left=LENGTH):
@@ -196,6 +193,45 @@ def test_an_origin_that_stops_reading_stops_the_client(ringtape, raw_origin, tmp
     tape_is_whole(tape, "request", hashed)
     assert high < MEMORY_MAX
     tape.unlink()
+
+
+def flood_until_the_end(flood, peer):
+    with contextlib.suppress(OSError):
+        flood.run(peer)
+
+
+@pytest.mark.parametrize("answers", ["ours", "the origin's"])
+@BACKENDS
+def test_a_client_that_asks_and_asks_and_never_reads(ringtape, raw_origin, tmp_path, answers, backend):  # noqa: F811
+    """Pipelined requests are taken no faster than their answers are."""
+    tape = tmp_path / "t.tape"
+    body = os.urandom(8192)
+
+    def script(peer):
+        while True:
+            while b"\r\n\r\n" not in peer.waiting:
+                if not peer.fill():
+                    return
+            peer.request()
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8192\r\n\r\n" + body)
+
+    origin = raw_origin(script)
+    pad = "X-Pad: " + "a" * 4000 + "\r\n"  # so that the requests, too, are more than the kernel holds
+    request = f"GET http://ringtape/ HTTP/1.1\r\nHost: ringtape\r\n{pad}\r\n".encode() if answers == "ours" else get(origin, extra=pad)
+    count = 50000 if answers == "ours" else 10000  # 80 MB of answers
+    flood = Flood(request * 100, len(request) * count)
+    r = ringtape("record", "-o", tape, "--backend", backend)
+    with Client(r.port, receive_buffer=65536) as c:
+        sender = threading.Thread(target=flood_until_the_end, args=(flood, c), daemon=True)
+        sender.start()
+        assert flood.stuck.wait(PATIENCE_S)
+        assert flood.sent < flood.length
+        assert memory(r) < MEMORY_MAX
+        assert len({c.response().body for _ in range(1000)}) == 1, "it goes on as soon as the client reads"
+        assert memory(r) < MEMORY_MAX
+        c.sock.shutdown(socket.SHUT_RDWR)
+        sender.join(PATIENCE_S)
+    r.stop()
 
 
 def tape_is_whole(tape, side, hashed):
