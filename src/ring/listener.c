@@ -220,14 +220,11 @@ void listener_close(struct listener **closing)
     l->closing = true;
     /* From this moment on nobody is let in, although the descriptor itself lives until the kernel has let go of the accept: a loop that ends
      * before would leave others waiting in a backlog that nobody empties. */
-    shutdown(l->io.fd, SHUT_RD);
+    (void)shutdown(l->io.fd, SHUT_RDWR);
     loop_stop_task(l->loop, &l->deliver);
     list_remove(&l->hungry);
     for (size_t i = 0; i < l->held_count; i++)
         close(l->held[i]);
     l->held_count = 0;
-    /* From now on the kernel refuses who comes. The descriptor itself is closed when its accept has ended, for which the loop may not run
-     * any more until it is destroyed: who connected until then would be kept waiting for an answer. */
-    (void)shutdown(l->io.fd, SHUT_RDWR);
     io_touch(&l->io);
 }
