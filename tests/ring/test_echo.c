@@ -100,7 +100,7 @@ static void client_eof(void *ctx)
 }
 
 static const struct stream_events client_events = {client_data, client_eof, never_drained, never_failed};
-static const struct listener_events server_events = {server_accepted};
+static const struct listener_events server_events = {.accepted = server_accepted};
 
 static void echo(void **state, struct loop_config config, unsigned clients, struct loop_counters *counters)
 {

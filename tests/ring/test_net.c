@@ -89,7 +89,7 @@ static void gate_accepted(void *ctx, int fd, const struct sockaddr_storage *peer
         loop_stop(g->rig->loop);
 }
 
-static const struct listener_events gate_events = {gate_accepted};
+static const struct listener_events gate_events = {.accepted = gate_accepted};
 
 static void gate_open(struct gate *g, struct rig *rig, struct sockaddr_storage *bound)
 {
