@@ -594,8 +594,9 @@ static enum err load_hashes(struct tape_writer *w)
     return e;
 }
 
-/* The key of the sessions before, if there are any. */
-static enum err load_key(struct tape_writer *w)
+/* The key of the sessions before, if there are any. `share`: their contents may be referred to. With a filter they may not: what a flow refers
+ * to is taken off the tape with it. */
+static enum err load_key(struct tape_writer *w, bool share)
 {
     sqlite3_stmt *s = NULL;
     hash_key_random(&w->key);
@@ -609,7 +610,7 @@ static enum err load_key(struct tape_writer *w)
         e = db_err(w->db, rc);
     }
     (void)sqlite3_finalize(s);
-    return e || !w->verify ? e : load_hashes(w);
+    return e || !w->verify || !share ? e : load_hashes(w);
 }
 
 static enum err load_bases(struct tape_writer *w)
@@ -699,7 +700,7 @@ enum err tape_writer_open(struct tape_writer **out, const struct tape_writer_opt
     if (!e) {
         e = load_bases(w);
         if (!e)
-            e = load_key(w);
+            e = load_key(w, !options->filter);
         if (!e)
             e = prepare_all(w);
         if (!e && options->filter)

@@ -1,0 +1,78 @@
+"""Tapes and replays under what origins, links to files and second sessions do to them."""
+
+import contextlib
+import socket
+import sqlite3
+import threading
+
+from support import PATIENCE_S, RINGTAPE, clean_env, flows, rows, run
+
+
+class RawOrigin:
+    """An origin of our own words: `talk` is called with each connection, and may end it at any time."""
+
+    def __init__(self, talk):
+        self.talk = talk
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(PATIENCE_S)
+                    self.talk(connection)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(PATIENCE_S)
+
+
+def take_head(connection):
+    got = b""
+    while b"\r\n\r\n" not in got and (piece := connection.recv(65536)):
+        got += piece
+
+
+def drain(connection):
+    while connection.recv(65536):
+        pass
+
+
+def say(port, request):
+    """Everything that comes back until the other side closes."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as s:
+        s.sendall(request)
+        got = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := s.recv(65536):
+                got += piece
+        return got
+
+
+def request(origin, method="GET", fields="", body=b""):
+    host = f"localhost:{origin.port}"
+    return f"{method} http://{host}/x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n".encode() + body
+
+
+def test_a_filter_takes_nothing_from_the_sessions_before(ringtape, tmp_path, origin):
+    tape = tmp_path / "t.tape"
+    first = ringtape("record", "-o", tape)
+    for path in ("/hello.txt", "/big.bin"):
+        run("curl", "-sf", "-x", first.proxy, origin.url(path))
+    first.stop()
+    second = ringtape("record", "-o", tape, "--append", "-f", "~d elsewhere")
+    for path in ("/hello.txt", "/big.bin"):
+        run("curl", "-sf", "-x", second.proxy, origin.url(path))
+    second.stop()
+    assert [f["session"] for f in flows(tape)] == [1, 1]
+    assert run(RINGTAPE, "show", tape, "1", "--body").stdout == b"hello, world\n"
+    assert run(RINGTAPE, "show", tape, "2", "--body").stdout == (origin.www / "big.bin").read_bytes()
