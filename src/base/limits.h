@@ -5,6 +5,7 @@
 /* name, value, what it bounds */
 #define LIMIT_TABLE(X)                                                                                                 \
     X(LIMIT_HEAD_BYTES, 65536, "bytes of one message head (start line and fields), and of one trailer block")          \
+    X(LIMIT_INFORMATIONAL_BYTES, 65536, "bytes of all 1xx responses to one request")                                   \
     X(LIMIT_HEADERS, 256, "fields in one message head")                                                                \
     X(LIMIT_INFORMATIONAL, 100, "informational responses (1xx) before one final response")                             \
     X(LIMIT_TARGET_BYTES, 32768, "bytes of a request target")                                                          \

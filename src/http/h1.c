@@ -44,7 +44,8 @@ struct h1 {
     uint32_t lines;      /* complete ones in this section; trailers start at 1, for they have no start line */
     unsigned blanks;     /* bytes of empty lines before the request */
     struct h1_chunk chunk;
-    unsigned informational; /* responses before the final one, which is still due */
+    unsigned informational;     /* responses before the final one, which is still due */
+    size_t informational_bytes; /* of their heads */
     enum err failed;
     enum err callback_error;
     const char *why;
@@ -362,6 +363,15 @@ static bool is_informational(const struct h1 *c)
     return c->role == H1_CLIENT && c->head.status / 100 == 1 && c->head.status != 101;
 }
 
+/* A recording keeps them all in one row, so there must be an end to them. */
+static enum err informational_take(struct h1 *c)
+{
+    c->informational_bytes += c->head.headers.block.n;
+    if (++c->informational > LIMIT_INFORMATIONAL || c->informational_bytes > LIMIT_INFORMATIONAL_BYTES)
+        return h1_refuse(c, ERR_LIMIT, "too many informational responses");
+    return c->events.informational ? c->events.informational(c->ctx, &c->head) : ERR_OK;
+}
+
 /* ---- llhttp's callbacks; a callback that fails leaves its error in callback_error ---- */
 
 static int stop_unless_ok(struct h1 *c, enum err e)
@@ -404,12 +414,7 @@ static int on_headers_complete(llhttp_t *parser)
     enum err e = head_judge(c, &skip);
     if (e)
         return stop_unless_ok(c, e);
-    if (!is_informational(c))
-        e = c->events.head(c->ctx, &c->head, &c->message);
-    else if (++c->informational > LIMIT_INFORMATIONAL)
-        e = h1_refuse(c, ERR_LIMIT, "too many informational responses");
-    else if (c->events.informational)
-        e = c->events.informational(c->ctx, &c->head);
+    e = is_informational(c) ? informational_take(c) : c->events.head(c->ctx, &c->head, &c->message);
     if (e)
         return stop_unless_ok(c, e);
     if (c->message.framing == H1_CHUNKED || c->message.framing == H1_UNTIL_CLOSE ||
@@ -704,6 +709,7 @@ void h1_next(struct h1 *codec)
     codec->answers = H1_ANY;
     codec->blanks = 0;
     codec->informational = 0;
+    codec->informational_bytes = 0;
     codec->chunk = (struct h1_chunk){.left = 0};
     headers_clear(&codec->trailers);
     h1_enter(codec, H1_START);

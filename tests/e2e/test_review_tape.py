@@ -76,3 +76,38 @@ def test_a_filter_takes_nothing_from_the_sessions_before(ringtape, tmp_path, ori
     assert [f["session"] for f in flows(tape)] == [1, 1]
     assert run(RINGTAPE, "show", tape, "1", "--body").stdout == b"hello, world\n"
     assert run(RINGTAPE, "show", tape, "2", "--body").stdout == (origin.www / "big.bin").read_bytes()
+
+
+def test_informational_responses_come_to_an_end(ringtape, tmp_path):
+    """Else one flow's row grows for ever, and is written anew at each commit."""
+    def talk(connection):
+        take_head(connection)
+        for _ in range(1000):
+            connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </" + b"x" * 8000 + b">\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    tape = tmp_path / "t.tape"
+    with RawOrigin(talk) as o:
+        r = ringtape("record", "-o", tape)
+        got = say(r.port, request(o))
+        r.stop()
+    assert b"HTTP/1.1 502 " in got and b"HTTP/1.1 200 " not in got
+    [flow] = rows(tape, "select complete, error, length(informational) as kept from flow")
+    assert not flow["complete"] and flow["error"].startswith("limit: ")
+    assert 40000 < flow["kept"] < 100000
+
+
+def test_many_small_informational_responses_pass(ringtape, tmp_path):
+    """As a server sends 102 every few seconds through a long task."""
+    def talk(connection):
+        for _ in range(2):  # on one connection: each request has its own measure
+            take_head(connection)
+            connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n" * 1500 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    tape = tmp_path / "t.tape"
+    with RawOrigin(talk) as o:
+        r = ringtape("record", "-o", tape, "--workers", "1")
+        for _ in range(2):
+            got = say(r.port, request(o))
+            assert got.count(b"HTTP/1.1 102 ") == 1500 and got.endswith(b"\r\n\r\nok")
+        r.stop()
+    found = rows(tape, "select complete, json_array_length(informational) as n, server_reused from flow order by id")
+    assert found == [{"complete": 1, "n": 1500, "server_reused": 0}, {"complete": 1, "n": 1500, "server_reused": 1}]
