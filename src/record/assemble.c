@@ -514,7 +514,7 @@ static enum err assembly_end(struct assembler *a, struct assembly *f)
     if (!e && f->error.n == 0 && !f->sides[1].ended)
         e = assembly_error(f, ERR_CANCELLED, SPAN("the flow was given up before the response ended"));
     if (!e && f->error.n == 0 && !f->sides[0].ended)
-        e = assembly_error(f, ERR_TRUNCATED, SPAN("the response ended before the request did"));
+        e = assembly_error(f, ERR_TRUNCATED, SPAN(TAPE_ENDED_EARLY));
     if (!e)
         e = assembly_write(a, f);
     bool kept = true;

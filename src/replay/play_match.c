@@ -32,10 +32,12 @@ static void put_reason(struct play *p, struct span reason)
 /* How the recording ended. */
 static void copy_ending(struct play *p, const struct tape_flow *f)
 {
-    struct span reason;
+    struct span reason = SPAN_EMPTY;
+    enum err failed = f->error.n > 0 && !f->complete ? error_of(f->error, &reason) : ERR_OK;
+    bool early = span_eq(reason, SPAN(TAPE_ENDED_EARLY)); /* of the response, nothing is missing */
     p->error = ERR_OK;
-    if (f->error.n > 0 && !f->complete) {
-        p->error = error_of(f->error, &reason);
+    if (failed && !early) {
+        p->error = failed;
         put_reason(p, reason);
     } else if (f->status == 0 || f->answered || (!f->complete && f->response_end_ns < 0)) {
         p->error = ERR_TRUNCATED;

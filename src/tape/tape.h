@@ -53,6 +53,9 @@ struct tape_flow {
     bool answered; /* ringtape answered in the origin's place (502, 504, 508): there is a status, no response */
 };
 
+/* The reason in `error` of a flow whose response ended, complete, while its request was still coming (413, say). */
+#define TAPE_ENDED_EARLY "the response ended before the request did"
+
 struct tape_cursor;
 
 struct tape_query {

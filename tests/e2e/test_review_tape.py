@@ -111,3 +111,23 @@ def test_many_small_informational_responses_pass(ringtape, tmp_path):
         r.stop()
     found = rows(tape, "select complete, json_array_length(informational) as n, server_reused from flow order by id")
     assert found == [{"complete": 1, "n": 1500, "server_reused": 0}, {"complete": 1, "n": 1500, "server_reused": 1}]
+
+
+def test_an_answer_before_the_request_has_ended_is_replayed_whole(ringtape, tmp_path):
+    """413 in chunks: the last chunk must come in the replay, too."""
+    def talk(connection):
+        take_head(connection)
+        connection.sendall(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nsorry\r\n0\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        drain(connection)
+    tape = tmp_path / "t.tape"
+    with RawOrigin(talk) as o:
+        upload = request(o, "POST", "Content-Length: 1000000\r\n", b"abc")
+        r = ringtape("record", "-o", tape)
+        first = say(r.port, upload)
+        r.stop()
+    assert first.endswith(b"\r\n\r\n5\r\nsorry\r\n0\r\n\r\n")
+    assert [f["error"] for f in flows(tape)] == ["truncated: the response ended before the request did"]
+    r = ringtape("replay", tape, "--ignore", "body")
+    assert say(r.port, upload) == first
+    r.stop()
