@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -93,6 +94,16 @@ void tape_lock_drop(struct tape_lock *lock)
     }
     mem_free(lock->path);
     *lock = TAPE_LOCK_INIT;
+}
+
+enum err tape_file_name(char **out, const char *path)
+{
+    struct stat st;
+    char *target = lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
+    const char *name = target ? target : path;
+    *out = mem_strdup(name, strlen(name));
+    free(target);
+    return *out ? ERR_OK : ERR_NOMEM;
 }
 
 static enum err db_open(sqlite3 **out, const char *path, int flags)

@@ -20,6 +20,10 @@ void tape_lock_drop(struct tape_lock *lock);
 
 enum tape_mode { TAPE_NEW, TAPE_APPEND, TAPE_REPLACE };
 
+/* The name under which a tape is locked and written: of a symbolic link what it points to, so that two names of one tape have one lock, and
+ * a replaced tape stays where the link points. *out is the caller's. Fails with ERR_NOMEM. */
+MUST_USE enum err tape_file_name(char **out, const char *path);
+
 /* A database of our schema at `path`, mode 0600, open for writing, in WAL mode. A new one is made under another name and gets its own
  * when it is whole; what exists is not touched by a failure. page_bytes: 0 is the default. Fails with ERR_EXISTS,
  * ERR_PERMISSION, ERR_NOT_FOUND, ERR_NOT_TAPE, ERR_TAPE_NEWER, ERR_CORRUPT, ERR_DISK_FULL, ERR_DB, ERR_IO, ERR_NOMEM; *problem says why. */

@@ -688,8 +688,9 @@ enum err tape_writer_open(struct tape_writer **out, const struct tape_writer_opt
         return ERR_NOMEM;
     w->lock = TAPE_LOCK_INIT;
     w->log = options->log;
-    w->path = mem_strdup(options->path, strlen(options->path));
-    enum err e = w->path ? dedup_init(&w->bodies, LIMIT_DEDUP_ENTRIES) : ERR_NOMEM;
+    enum err e = tape_file_name(&w->path, options->path);
+    if (!e)
+        e = dedup_init(&w->bodies, LIMIT_DEDUP_ENTRIES);
     if (!e)
         e = dedup_init(&w->blocks, HEADER_BLOCKS_REMEMBERED);
     if (!e)

@@ -131,3 +131,21 @@ def test_an_answer_before_the_request_has_ended_is_replayed_whole(ringtape, tmp_
     r = ringtape("replay", tape, "--ignore", "body")
     assert say(r.port, upload) == first
     r.stop()
+
+
+def test_a_link_to_a_tape_is_that_tape(ringtape, tmp_path, origin, shared):
+    """Under another name it is locked all the same: two recorders would give their rows the same numbers."""
+    tape, link = tmp_path / "t.tape", tmp_path / "link.tape"
+    link.symlink_to(tape.name)
+    r = ringtape("record", "-o", tape)
+    run("curl", "-sf", "-x", r.proxy, origin.url())
+    other = run(RINGTAPE, "record", "-o", link, "--append", "--ca-dir", shared.ca_dir, "-l", "127.0.0.1:0", check=False)
+    assert other.returncode == 1 and b"another ringtape is recording" in other.stderr
+    r.stop()
+    r = ringtape("record", "-o", link, "--append")
+    run("curl", "-sf", "-x", r.proxy, origin.url())
+    r.stop()
+    assert [f["session"] for f in flows(tape)] == [1, 2]
+    r = ringtape("record", "-o", link, "--force")
+    r.stop()
+    assert link.is_symlink() and not tape.is_symlink() and flows(tape) == []
