@@ -52,6 +52,19 @@ static enum err failed(struct output *o)
     return err_from_errno(errno);
 }
 
+/* A symbolic link stays one: the new file takes the place of what it points to (/dev/stdout, where that is a file). */
+static enum err follow_link(struct output *o)
+{
+    struct stat st;
+    char *target = lstat(o->path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(o->path, NULL) : NULL;
+    if (!target)
+        return ERR_OK;
+    mem_free(o->path);
+    o->path = mem_strdup(target, strlen(target));
+    free(target);
+    return o->path ? ERR_OK : ERR_NOMEM;
+}
+
 static enum err open_file(struct output *o, unsigned mode)
 {
     struct stat st;
@@ -59,6 +72,9 @@ static enum err open_file(struct output *o, unsigned mode)
         o->fd = open(o->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
         return o->fd < 0 ? failed(o) : ERR_OK;
     }
+    enum err e = follow_link(o);
+    if (e)
+        return e;
     size_t n = strlen(o->path);
     o->temporary = mem_new(n + OUTPUT_SUFFIX_LEN + 1, 1);
     if (!o->temporary)
@@ -66,7 +82,7 @@ static enum err open_file(struct output *o, unsigned mode)
     snprintf(o->temporary, n + OUTPUT_SUFFIX_LEN + 1, "%s.XXXXXX", o->path);
     o->fd = mkostemp(o->temporary, O_CLOEXEC);
     if (o->fd < 0) {
-        enum err e = failed(o);
+        e = failed(o);
         mem_free(o->temporary);
         o->temporary = NULL;
         return e;

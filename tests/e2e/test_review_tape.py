@@ -149,3 +149,16 @@ def test_a_link_to_a_tape_is_that_tape(ringtape, tmp_path, origin, shared):
     r = ringtape("record", "-o", link, "--force")
     r.stop()
     assert link.is_symlink() and not tape.is_symlink() and flows(tape) == []
+
+
+def test_output_through_a_link_leaves_the_link(ringtape, tmp_path, origin):
+    """-o /dev/stdout, run as root with output into a file, must not replace the machine's /dev/stdout."""
+    tape, har, link = tmp_path / "t.tape", tmp_path / "real.har", tmp_path / "link.har"
+    r = ringtape("record", "-o", tape)
+    run("curl", "-sf", "-x", r.proxy, origin.url())
+    r.stop()
+    har.write_text("old")
+    link.symlink_to(har.name)
+    run(RINGTAPE, "export", tape, "-o", link)
+    assert link.is_symlink() and har.read_bytes() == run(RINGTAPE, "export", tape).stdout
+    assert sorted(p.name for p in tmp_path.iterdir() if "har" in p.name) == ["link.har", "real.har"]
