@@ -54,7 +54,7 @@ static enum err put_columns(const struct ls *ls, const struct tape_flow *flow, s
         snprintf(ms, sizeof ms, "%.1f", (double)flow->response_end_ns / (double)NS_PER_MS);
     enum err e = text_bytes(&size, flow->response_body.wire_bytes);
     if (!e)
-        e = text_escape_terminal(&method, flow->method);
+        e = text_escape_terminal(&method, flow->method.n > 0 ? flow->method : SPAN("-"));
     if (!e) /* the clock's time of the ISO text: HH:MM:SS.mmm */
         e = buf_printf(out, "%6lld  %.10s %.12s  %s%3s%s%c %-7s %9s %9s ms  ", (long long)flow->id, started,
                        started + 11, ls->colours ? status_colour(flow) : "", status, ls->colours ? "\033[0m" : "",

@@ -162,3 +162,16 @@ def test_output_through_a_link_leaves_the_link(ringtape, tmp_path, origin):
     run(RINGTAPE, "export", tape, "-o", link)
     assert link.is_symlink() and har.read_bytes() == run(RINGTAPE, "export", tape).stdout
     assert sorted(p.name for p in tmp_path.iterdir() if "har" in p.name) == ["link.har", "real.har"]
+
+
+def test_a_flow_without_a_method_is_listed(ringtape, tmp_path, origin):
+    """As a recording that was killed at the wrong moment may hold one."""
+    tape = tmp_path / "t.tape"
+    r = ringtape("record", "-o", tape)
+    run("curl", "-sf", "-x", r.proxy, origin.url())
+    r.stop()
+    with contextlib.closing(sqlite3.connect(tape)) as db:
+        db.execute("update flow set method = ''")
+        db.commit()
+    line = run(RINGTAPE, "ls", tape).stdout
+    assert b"memory" not in line and line.split()[3:5] == [b"200", b"-"]
