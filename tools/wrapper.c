@@ -71,7 +71,11 @@ static enum err make_folder(struct wrapper *w, struct buf *problem)
 {
     const char *parent = getenv("TMPDIR");
     struct buf path = BUF_INIT;
-    enum err e = buf_printf(&path, "%s/ringtape-XXXXXX", parent && *parent ? parent : "/tmp");
+    if (!parent || !*parent)
+        parent = "/tmp";
+    char *absolute = realpath(parent, NULL); /* CMD may work in another folder */
+    enum err e = buf_printf(&path, "%s/ringtape-XXXXXX", absolute ? absolute : parent);
+    free(absolute);
     const char *text = e ? NULL : buf_cstr(&path);
     w->folder = text ? mem_strdup(text, strlen(text)) : NULL;
     e = w->folder ? ERR_OK : ERR_NOMEM;

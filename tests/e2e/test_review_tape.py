@@ -175,3 +175,11 @@ def test_a_flow_without_a_method_is_listed(ringtape, tmp_path, origin):
         db.commit()
     line = run(RINGTAPE, "ls", tape).stdout
     assert b"memory" not in line and line.split()[3:5] == [b"200", b"-"]
+
+
+def test_a_relative_tmpdir_serves_a_command_that_goes_elsewhere(tmp_path, origin, shared):
+    (tmp_path / "tmp").mkdir()
+    done = run(RINGTAPE, "record", "-q", "-o", "t.tape", "--ca-dir", shared.ca_dir, "--upstream-ca", shared.authority.pem, "--",
+               "sh", "-c", f"cd / && exec curl -sf {origin.url(scheme='https')}", cwd=tmp_path, env=clean_env(TMPDIR="tmp"))
+    assert done.stdout == b"hello, world\n"
+    assert list((tmp_path / "tmp").iterdir()) == []
