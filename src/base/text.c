@@ -45,6 +45,17 @@ bool text_is_utf8(struct span s)
     return text_utf8_prefix(s) == s.n;
 }
 
+/* C1 controls (U+0080..U+009F), bidirectional controls (U+061C, U+200E/F, U+202A..E, U+2066..9). */
+static bool is_tricky(struct span s, size_t n)
+{
+    if (n == 2)
+        return (s.p[0] == 0xc2 && s.p[1] < 0xa0) || (s.p[0] == 0xd8 && s.p[1] == 0x9c);
+    if (n != 3 || s.p[0] != 0xe2)
+        return false;
+    return (s.p[1] == 0x80 && (s.p[2] == 0x8e || s.p[2] == 0x8f || (s.p[2] >= 0xaa && s.p[2] <= 0xae))) ||
+           (s.p[1] == 0x81 && s.p[2] >= 0xa6 && s.p[2] <= 0xa9);
+}
+
 static enum err json_byte(struct buf *out, uint8_t c)
 {
     switch (c) {
@@ -63,6 +74,16 @@ static enum err json_byte(struct buf *out, uint8_t c)
     }
 }
 
+/* One character of well-formed UTF-8, n bytes long: as it is shown to a terminal, no less than to a program. */
+static enum err json_escape(struct buf *out, const uint8_t *p, size_t n)
+{
+    if (n == 1)
+        return json_byte(out, p[0]);
+    unsigned c =
+        n == 2 ? (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu) : (p[0] & 0x0fu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
+    return buf_printf(out, "\\u%04x", c);
+}
+
 enum err text_json_string(struct buf *out, struct span s)
 {
     enum err e = buf_put_byte(out, '"');
@@ -70,29 +91,19 @@ enum err text_json_string(struct buf *out, struct span s)
     while (!e && at < s.n) {
         uint8_t c = s.p[at];
         size_t n = utf8_sequence(span_from(s, at));
-        if (n > 0 && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f) {
+        if (n > 0 && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f && !is_tricky(span_from(s, at), n)) {
             at += n;
             continue;
         }
         e = buf_put(out, span_first(span_from(s, plain), at - plain));
         if (!e)
-            e = n > 0 ? json_byte(out, c) : buf_put_str(out, "\xef\xbf\xbd");
-        plain = ++at;
+            e = n > 0 ? json_escape(out, s.p + at, n) : buf_put_str(out, "\xef\xbf\xbd");
+        at += n > 0 ? n : 1;
+        plain = at;
     }
     if (!e)
         e = buf_put(out, span_first(span_from(s, plain), at - plain));
     return e ? e : buf_put_byte(out, '"');
-}
-
-/* C1 controls (U+0080..U+009F), bidirectional controls (U+061C, U+200E/F, U+202A..E, U+2066..9). */
-static bool is_tricky(struct span s, size_t n)
-{
-    if (n == 2)
-        return (s.p[0] == 0xc2 && s.p[1] < 0xa0) || (s.p[0] == 0xd8 && s.p[1] == 0x9c);
-    if (n != 3 || s.p[0] != 0xe2)
-        return false;
-    return (s.p[1] == 0x80 && (s.p[2] == 0x8e || s.p[2] == 0x8f || (s.p[2] >= 0xaa && s.p[2] <= 0xae))) ||
-           (s.p[1] == 0x81 && s.p[2] >= 0xa6 && s.p[2] <= 0xa9);
 }
 
 enum err text_escape_terminal(struct buf *out, struct span s)

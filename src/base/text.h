@@ -11,7 +11,8 @@ bool text_is_utf8(struct span s);
 /* The length of the longest prefix that is well-formed UTF-8. */
 size_t text_utf8_prefix(struct span s);
 
-/* A JSON string with its quotes (RFC 8259 §7). A byte that is not part of well-formed UTF-8 becomes U+FFFD. */
+/* A JSON string with its quotes (RFC 8259 §7), fit for a terminal: controls (C1 too) and bidirectional overrides are escaped. A byte that is
+ * not part of well-formed UTF-8 becomes U+FFFD. */
 MUST_USE enum err text_json_string(struct buf *out, struct span s);
 
 /* For a terminal: control characters (C0, C1, DEL), bidirectional overrides and invalid bytes as \xNN; tab and

@@ -1,6 +1,7 @@
 """Tapes and replays under what origins, links to files and second sessions do to them."""
 
 import contextlib
+import json
 import socket
 import sqlite3
 import threading
@@ -183,3 +184,22 @@ def test_a_relative_tmpdir_serves_a_command_that_goes_elsewhere(tmp_path, origin
                "sh", "-c", f"cd / && exec curl -sf {origin.url(scheme='https')}", cwd=tmp_path, env=clean_env(TMPDIR="tmp"))
     assert done.stdout == b"hello, world\n"
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_json_is_fit_for_a_terminal(ringtape, tmp_path):
+    """U+009B begins an escape sequence as ESC [ does, and U+202E turns what follows around."""
+    odd = "a\u009b31m\u202eb\u0085\u2066 gr\u00fcn \u2030"
+    def talk(connection):
+        take_head(connection)
+        body = odd.encode()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nX-Odd: " + body + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    tape = tmp_path / "t.tape"
+    with RawOrigin(talk) as o:
+        r = ringtape("record", "-o", tape)
+        say(r.port, request(o))
+        r.stop()
+    for argv in (("show", tape, "1", "--json"), ("export", tape), ("export", tape, "--format", "jsonl")):
+        out = run(RINGTAPE, *argv).stdout.decode()
+        assert not set(out) & set("\u009b\u202e\u0085\u2066"), argv
+        assert odd in str(json.loads(out)) or repr(odd)[1:-1] in str(json.loads(out)), argv
+        assert "gr\u00fcn \u2030" in out
