@@ -63,6 +63,8 @@
     X(LIMIT_REPLAY_TRACKS, 4096, "tracks that replay tells apart")                                                     \
     X(LIMIT_REPLAY_DIFFERENCES, 16, "differences shown for one near miss")                                             \
     X(LIMIT_REPLAY_VALUE_BYTES, 200, "bytes shown of one value that differs")                                          \
+    X(LIMIT_REPLAY_COMPARE_BYTES, 4194304,                                                                             \
+      "bytes of bodies that are compared field by field to find the nearest, after the first near miss")               \
     X(LIMIT_REPLAY_CANDIDATES, 24, "near misses that are read from the tape to find the nearest")
 
 enum limit {

@@ -22,6 +22,7 @@ struct explain {
     struct difference_side actual;
     struct near_miss best[LIMIT_NEAREST + 1]; /* one to work in */
     size_t n;
+    uint64_t compared; /* bytes of bodies */
     struct headers headers;
     struct content content;
     struct key_scratch scratch;
@@ -98,6 +99,17 @@ static enum err compare_flow(struct explain *x, struct tape *tape, const struct 
     return e;
 }
 
+/* Large bodies take long, and nobody else on this thread is served meanwhile: they are compared for the likeliest recordings only. */
+static bool is_too_long(struct explain *x, const struct tape_flow *f)
+{
+    if (!x->miss->content || f->request_body.id == 0)
+        return false;
+    uint64_t bytes = f->request_body.bytes + x->miss->content->bytes;
+    bool left_out = x->n > 0 && x->compared + bytes > LIMIT_REPLAY_COMPARE_BYTES;
+    x->compared += left_out ? 0 : bytes;
+    return left_out;
+}
+
 /* Reads one candidate and sorts it in. Only running out of memory is an error. */
 static enum err consider(struct explain *x, const struct match *match)
 {
@@ -109,10 +121,11 @@ static enum err consider(struct explain *x, const struct match *match)
     enum err e = tape_flows(tape, &query, &cursor);
     if (!e)
         e = tape_flow_next(cursor, &flow);
-    if (!e)
+    bool left_out = !e && is_too_long(x, &flow);
+    if (!e && !left_out)
         e = compare_flow(x, tape, &flow, work);
     tape_cursor_close(&cursor);
-    if (e)
+    if (e || left_out)
         return e == ERR_NOMEM ? e : ERR_OK;
     work->match = *match;
     size_t at = x->n;

@@ -1,5 +1,6 @@
 /* miss.h: what a client, a log and a report are told when no recording matches: why, the nearest recordings, in what they differ, and what to
- * type. Bounded: LIMIT_NEAREST_SEARCH entries are looked at, LIMIT_REPLAY_CANDIDATES flows are read, LIMIT_NEAREST are named. */
+ * type. Bounded: LIMIT_NEAREST_SEARCH entries are looked at, LIMIT_REPLAY_CANDIDATES flows are read (of large bodies
+ * LIMIT_REPLAY_COMPARE_BYTES), LIMIT_NEAREST are named. */
 #ifndef RINGTAPE_REPLAY_MISS_H
 #define RINGTAPE_REPLAY_MISS_H
 

@@ -203,3 +203,22 @@ def test_json_is_fit_for_a_terminal(ringtape, tmp_path):
         assert not set(out) & set("\u009b\u202e\u0085\u2066"), argv
         assert odd in str(json.loads(out)) or repr(odd)[1:-1] in str(json.loads(out)), argv
         assert "gr\u00fcn \u2030" in out
+
+
+def test_a_miss_of_large_bodies_is_compared_with_few(ringtape, tmp_path, origin):
+    """Field by field with the likeliest recording only: meanwhile nobody else on that thread is served."""
+    def post(proxy, first):
+        upload = tmp_path / "upload.json"
+        upload.write_text(json.dumps({"first": first, "rest": [{f"k{i}": i} for i in range(120000)]}))
+        return run("curl", "-s", "-x", proxy, "-H", "Content-Type: application/json", "--data-binary", f"@{upload}", origin.url("/post")).stdout
+    tape = tmp_path / "t.tape"
+    r = ringtape("record", "-o", tape)
+    for i in range(4):
+        assert post(r.proxy, i) == b"thanks\n"
+    r.stop()
+    r = ringtape("replay", tape)
+    assert post(r.proxy, 3) == b"thanks\n"
+    miss = json.loads(post(r.proxy, -1))
+    r.stop()
+    assert miss["nearest"][0]["differences"] == [{"field": "json:/first", "recorded": "0", "actual": "-1"}]
+    assert [n["flow"] for n in miss["nearest"]] == [1]  # two of these exceed LIMIT_REPLAY_COMPARE_BYTES
