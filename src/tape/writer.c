@@ -18,6 +18,7 @@
 
 enum {
     HEADER_BLOCKS_REMEMBERED = 16384,
+    CHAINS_REMEMBERED = 1024,
     DEDUP_CHUNKED_BYTES_MAX = 64 << 20, /* giving up a larger copy would take too long between two batches */
     BUSY_TRIES = 24,                    /* of BUSY_MS each: somebody else is writing into our tape */
 };
@@ -73,6 +74,8 @@ struct tape_writer {
     int64_t session, flow_base, connection_base, last_body, last_fields;
     struct hash_key key;
     struct dedup bodies, blocks;
+    struct dedup
+        chains; /* with a keeper: connections stay on the tape, so these may be shared, but not with a flow's content */
     struct keeper *keeper;   /* NULL: every flow stays */
     struct buf scratch, raw; /* JSON being built; what goes into the column `raw` */
     struct buf problem;      /* why it failed */
@@ -275,7 +278,8 @@ static enum err content_is(struct tape_writer *w, int64_t id, struct span conten
     return e;
 }
 
-enum err tape_writer_content(struct tape_writer *w, struct span content, int64_t *id)
+/* `known_ones`: where it is looked for and remembered. */
+static enum err content_store(struct tape_writer *w, struct dedup *known_ones, struct span content, int64_t *id)
 {
     *id = 0;
     if (content.n == 0)
@@ -287,7 +291,7 @@ enum err tape_writer_content(struct tape_writer *w, struct span content, int64_t
     hash128_begin(&st, &w->key);
     hash128_add(&st, content);
     struct hash128 hash = hash128_end(&st);
-    int64_t known = dedup_get(&w->bodies, &hash, content.n);
+    int64_t known = dedup_get(known_ones, &hash, content.n);
     bool same = known != 0;
     if (known && w->verify)
         e = content_is(w, known, content, &same);
@@ -307,9 +311,14 @@ enum err tape_writer_content(struct tape_writer *w, struct span content, int64_t
     if (e)
         return e;
     w->last_body = *id;
-    if (!w->keeper)
-        dedup_put(&w->bodies, &hash, content.n, *id);
+    if (!w->keeper || known_ones == &w->chains)
+        dedup_put(known_ones, &hash, content.n, *id);
     return ERR_OK;
+}
+
+enum err tape_writer_content(struct tape_writer *w, struct span content, int64_t *id)
+{
+    return content_store(w, &w->bodies, content, id);
 }
 
 enum err tape_writer_body_begin(struct tape_writer *w, struct tape_writer_body *body)
@@ -525,7 +534,7 @@ enum err tape_writer_connection(struct tape_writer *w, const struct tape_connect
     static const int at[] = {4, 5, 6, 8, 9, 10, 11, 19};
     struct shown shown[ARRAY_LEN(columns)];
     int64_t chain = 0;
-    enum err e = tape_writer_content(w, c->chain, &chain);
+    enum err e = content_store(w, w->keeper ? &w->chains : &w->bodies, c->chain, &chain);
     if (!e)
         e = ready(w);
     buf_clear(&w->scratch);
@@ -673,6 +682,7 @@ static void writer_free(struct tape_writer *w)
     tape_lock_drop(&w->lock);
     dedup_free(&w->bodies);
     dedup_free(&w->blocks);
+    dedup_free(&w->chains);
     buf_free(&w->scratch);
     buf_free(&w->raw);
     buf_free(&w->problem);
@@ -693,6 +703,8 @@ enum err tape_writer_open(struct tape_writer **out, const struct tape_writer_opt
         e = dedup_init(&w->bodies, LIMIT_DEDUP_ENTRIES);
     if (!e)
         e = dedup_init(&w->blocks, HEADER_BLOCKS_REMEMBERED);
+    if (!e)
+        e = dedup_init(&w->chains, CHAINS_REMEMBERED);
     if (!e)
         e = tape_lock_take(&w->lock, w->path, problem);
     enum tape_mode mode = options->append ? TAPE_APPEND : options->force ? TAPE_REPLACE : TAPE_NEW;

@@ -79,6 +79,18 @@ def test_a_filter_takes_nothing_from_the_sessions_before(ringtape, tmp_path, ori
     assert run(RINGTAPE, "show", tape, "2", "--body").stdout == (origin.www / "big.bin").read_bytes()
 
 
+def test_a_filter_keeps_one_copy_of_a_certificate(ringtape, tmp_path, origin, shared):
+    """Connections stay on the tape, and there are many in a long session of which one host is wanted."""
+    tape = tmp_path / "t.tape"
+    r = ringtape("record", "-o", tape, "-f", "~d elsewhere", "--workers", "1")
+    for port in (origin.https, origin.tls12, origin.tls13):
+        run("curl", "-s", "-x", r.proxy, "--cacert", shared.ca, f"https://localhost:{port}/")
+    r.stop()
+    [found] = rows(tape, "select count(*) as n, count(distinct chain) as chains, (select count(*) from body) as bodies from connection where chain > 0")
+    assert found == {"n": 3, "chains": 1, "bodies": 1}
+    assert flows(tape) == []
+
+
 def test_informational_responses_come_to_an_end(ringtape, tmp_path):
     """Else one flow's row grows for ever, and is written anew at each commit."""
     def talk(connection):
