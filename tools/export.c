@@ -47,7 +47,7 @@ static enum err include(void *ctx, struct tape *tape, const struct tape_flow *fl
 
 static enum err write_piece(void *ctx, struct span bytes)
 {
-    return output_put(ctx, bytes);
+    return output_put_foreign(ctx, bytes);
 }
 
 /* A script is there to be run. */

@@ -3,6 +3,7 @@
 #include "tools/output.h"
 
 #include "base/alloc.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,11 +120,6 @@ int output_fd(const struct output *o)
     return o->fd;
 }
 
-bool output_is_terminal(const struct output *o)
-{
-    return isatty(o->fd);
-}
-
 static enum err flush(struct output *o)
 {
     if (!o->error)
@@ -143,6 +139,28 @@ enum err output_put(struct output *o, struct span bytes)
     }
     o->error = buf_put(&o->pending, bytes);
     return o->error || buf_span(&o->pending).n < OUTPUT_BUFFER_BYTES ? o->error : flush(o);
+}
+
+enum err output_put_foreign(struct output *o, struct span bytes)
+{
+    if (!isatty(o->fd))
+        return output_put(o, bytes);
+    struct buf safe = BUF_INIT;
+    enum err e = ERR_OK;
+    while (!e && bytes.n > 0) {
+        size_t n = span_find(bytes, '\n'), line = n;
+        bool ends = n < bytes.n;
+        if (ends && n > 0 && bytes.p[n - 1] == '\r')
+            line--;
+        e = text_escape_terminal(&safe, span_first(bytes, line));
+        if (!e && ends)
+            e = buf_put(&safe, span_of(bytes.p + line, n + 1 - line));
+        bytes = span_from(bytes, n + ends);
+    }
+    if (!e)
+        e = output_put(o, buf_span(&safe));
+    buf_free(&safe);
+    return e;
 }
 
 enum err output_commit(struct output **out, struct buf *problem)

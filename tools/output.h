@@ -12,10 +12,12 @@ struct output;
 MUST_USE enum err output_open(struct output **out, const char *path, unsigned mode, struct buf *problem);
 
 int output_fd(const struct output *o);
-bool output_is_terminal(const struct output *o);
 
 /* Buffered. An error is kept: output_commit() reports it. Fails with ERR_DISK_FULL, ERR_CLOSED (the reader of a pipe is gone), ERR_IO. */
 MUST_USE enum err output_put(struct output *o, struct span bytes);
+
+/* The same for bytes that are somebody else's: on a terminal, what could drive it is escaped. Newlines stay, with their CR. */
+MUST_USE enum err output_put_foreign(struct output *o, struct span bytes);
 
 /* Flushes and makes the file appear. Clears *o, like output_discard(). Fails as output_put(); the old file, if any, is then as it was. */
 MUST_USE enum err output_commit(struct output **o, struct buf *problem);

@@ -16,7 +16,7 @@ enum err show_fields(struct span json, struct headers *fields)
 
 static enum err put_output(void *ctx, struct span bytes)
 {
-    return output_put(ctx, bytes);
+    return output_put_foreign(ctx, bytes);
 }
 
 static const struct tape_body_ref *body_of(const struct show *s, enum tape_side side)
@@ -143,13 +143,13 @@ static enum err write_message(struct show *s, enum tape_side side, struct buf *t
     struct span trailers = side == TAPE_REQUEST ? f->request_trailers : f->response_trailers;
     enum err coding, e = put_fields(text, fields_of(s, side));
     if (!e)
-        e = output_put(s->out, buf_span(text));
+        e = output_put_foreign(s->out, buf_span(text));
     if (!e)
         e = tape_content(s->tape, body_of(s, side), SPAN_EMPTY, put_output, s->out, &coding);
     buf_clear(text);
     if (!e && trailers.n > 0)
         e = put_fields(text, trailers);
-    return e ? e : output_put(s->out, buf_span(text));
+    return e ? e : output_put_foreign(s->out, buf_span(text));
 }
 
 enum err show_raw(struct show *s)

@@ -2,9 +2,13 @@
 
 import contextlib
 import json
+import os
+import pty
 import socket
 import sqlite3
+import subprocess
 import threading
+import tty
 
 from support import PATIENCE_S, RINGTAPE, clean_env, flows, rows, run
 
@@ -215,6 +219,45 @@ def test_json_is_fit_for_a_terminal(ringtape, tmp_path):
         assert not set(out) & set("\u009b\u202e\u0085\u2066"), argv
         assert odd in str(json.loads(out)) or repr(odd)[1:-1] in str(json.loads(out)), argv
         assert "gr\u00fcn \u2030" in out
+
+
+def on_a_terminal(*argv):
+    """What a program writes to a terminal that leaves everything as it is."""
+    here, there = pty.openpty()
+    try:
+        tty.setraw(there)
+        process = subprocess.Popen([str(a) for a in argv], stdout=there, env=clean_env(TERM="xterm"))
+        os.close(there)
+        got = b""
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while piece := os.read(here, 65536):
+                got += piece
+        assert process.wait(PATIENCE_S) == 0
+        return got
+    finally:
+        os.close(here)
+
+
+def test_foreign_bytes_do_not_drive_a_terminal(ringtape, tmp_path):
+    body = b"one\r\ntwo\x1b]0;title\x07\xff gr\xc3\xbcn\n\tend\n"
+    def talk(connection):
+        take_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nX-Odd: \xc2\x9b31m\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    tape = tmp_path / "t.tape"
+    with RawOrigin(talk) as o:
+        r = ringtape("record", "-o", tape)
+        upload = body.replace(b"\xff", b"")
+        say(r.port, request(o, "POST", f"Content-Length: {len(upload)}\r\nX-Odd: \u009b31m\r\n", upload))
+        r.stop()
+    assert run(RINGTAPE, "show", tape, "1", "--body").stdout == body
+    shown = on_a_terminal(RINGTAPE, "show", tape, "1", "--body")
+    assert shown == b"one\r\ntwo\\x1b]0;title\\x07\\xff gr\xc3\xbcn\n\tend\n"
+    raw = on_a_terminal(RINGTAPE, "show", tape, "1", "--raw")
+    assert raw.endswith(shown) and b"\r\nX-Odd: \\xc2\\x9b31m\r\n" in raw
+    for format in ("har", "jsonl", "curl"):
+        text = on_a_terminal(RINGTAPE, "export", tape, "--format", format).decode().replace("\r\n", "\n")
+        assert "grün" in text
+        assert not any(c < " " and c not in "\n\t" or "\x7f" <= c < "\xa0" for c in text), format
 
 
 def test_a_miss_of_large_bodies_is_compared_with_few(ringtape, tmp_path, origin):
