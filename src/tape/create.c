@@ -106,9 +106,15 @@ enum err tape_file_name(char **out, const char *path)
     return *out ? ERR_OK : ERR_NOMEM;
 }
 
+/* "./" in front: to SQLite, ":memory:" and "file:..." are no files. */
 static enum err db_open(sqlite3 **out, const char *path, int flags)
 {
-    int rc = sqlite3_open_v2(path, out, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    struct buf name = BUF_INIT;
+    *out = NULL;
+    const char *text = buf_printf(&name, "%s%s", path[0] == '/' ? "" : "./", path) ? NULL : buf_cstr(&name);
+    int rc =
+        text ? sqlite3_open_v2(text, out, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) : SQLITE_NOMEM;
+    buf_free(&name);
     if (rc == SQLITE_OK)
         rc = sqlite3_busy_timeout(*out, BUSY_MS);
     if (rc == SQLITE_OK)

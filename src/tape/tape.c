@@ -81,7 +81,7 @@ static enum err tape_look(const char *path, struct buf *problem)
 /* file: URI of a path, with parameters. NULL: out of memory. */
 static const char *tape_uri(struct buf *out, const char *path, const char *parameters)
 {
-    enum err e = buf_put_str(out, path[0] == '/' ? "file://" : "file:");
+    enum err e = buf_put_str(out, path[0] == '/' ? "file://" : "file:./"); /* "./": for ":memory:" */
     for (const char *p = path; !e && *p; p++)
         e = strchr("?#%", *p) ? buf_printf(out, "%%%02X", (unsigned char)*p) : buf_put_byte(out, (uint8_t)*p);
     if (!e)

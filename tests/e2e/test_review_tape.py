@@ -10,6 +10,7 @@ import subprocess
 import threading
 import tty
 
+import pytest
 from support import PATIENCE_S, RINGTAPE, clean_env, flows, rows, run
 
 
@@ -148,6 +149,17 @@ def test_an_answer_before_the_request_has_ended_is_replayed_whole(ringtape, tmp_
     r = ringtape("replay", tape, "--ignore", "body")
     assert say(r.port, upload) == first
     r.stop()
+
+
+@pytest.mark.parametrize("name", ["file:x.tape", ":memory:", "file:x?mode=memory", "a b%20#?.tape"])
+def test_a_tape_has_the_name_it_is_given(ringtape, tmp_path, origin, name):
+    """SQLite takes some names for something else."""
+    for option in ("--append", "--append", "--force"):
+        r = ringtape("record", "-o", name, option)
+        run("curl", "-sf", "-x", r.proxy, origin.url())
+        r.stop()
+        lines = run(RINGTAPE, "ls", name, cwd=tmp_path).stdout.splitlines()
+    assert len(lines) == 1 and (tmp_path / name).stat().st_size > 0
 
 
 def test_a_link_to_a_tape_is_that_tape(ringtape, tmp_path, origin, shared):
