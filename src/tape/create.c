@@ -228,6 +228,25 @@ static enum err configure(sqlite3 *db, const char *path, struct buf *problem)
     return e;
 }
 
+/* A rollback journal may name another file at its end, for transactions over several databases; SQLite removes that file after playing the journal
+ * back. Ours never do: it is a trap that came with the tape. */
+static bool journal_names_file(const char *path)
+{
+    static const uint8_t magic[] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
+    uint8_t end[sizeof magic];
+    struct stat st;
+    char *journal = path_with(path, "-journal");
+    int fd = journal ? open(journal, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
+    mem_free(journal);
+    if (fd < 0)
+        return false;
+    bool found = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > (off_t)sizeof end &&
+                 pread(fd, end, sizeof end, st.st_size - (off_t)sizeof end) == (ssize_t)sizeof end &&
+                 memcmp(end, magic, sizeof magic) == 0;
+    (void)close(fd);
+    return found;
+}
+
 enum err tape_file_open(sqlite3 **out, const char *path, enum tape_mode mode, unsigned page_bytes, struct buf *problem)
 {
     struct stat st;
@@ -240,6 +259,11 @@ enum err tape_file_open(sqlite3 **out, const char *path, enum tape_mode mode, un
     if (exists && mode == TAPE_NEW) {
         db_say(problem, path, "the tape exists; --append adds a session to it, --force replaces it", NULL);
         return ERR_EXISTS;
+    }
+    if (exists && mode == TAPE_APPEND && journal_names_file(path)) {
+        db_say(problem, path, "the journal beside it (-journal) is not one that a recording leaves; remove it to go on",
+               NULL);
+        return ERR_NOT_TAPE;
     }
     enum err e = ERR_OK;
     if (!exists || mode == TAPE_REPLACE)

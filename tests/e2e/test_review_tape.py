@@ -6,6 +6,7 @@ import os
 import pty
 import socket
 import sqlite3
+import struct
 import subprocess
 import threading
 import tty
@@ -160,6 +161,22 @@ def test_a_tape_has_the_name_it_is_given(ringtape, tmp_path, origin, name):
         r.stop()
         lines = run(RINGTAPE, "ls", name, cwd=tmp_path).stdout.splitlines()
     assert len(lines) == 1 and (tmp_path / name).stat().st_size > 0
+
+
+def test_a_journal_that_came_with_a_tape_removes_no_file(ringtape, tmp_path, shared):
+    """SQLite plays a journal back, and then removes the file that the journal names as the one it was part of."""
+    tape, other = tmp_path / "t.tape", tmp_path / "precious"
+    ringtape("record", "-o", tape).stop()
+    before = tape.read_bytes()
+    other.write_text("precious")
+    magic, name, page = bytes.fromhex("d9d505f920a163d7"), str(other).encode(), struct.unpack(">H", before[16:18])[0]
+    head = magic + struct.pack(">5I", 0, 0, len(before) // page, 512, page)
+    end = struct.pack(">I", 0x40000000 // page + 1) + name + struct.pack(">2I", len(name), sum(name)) + magic
+    (tmp_path / "t.tape-journal").write_bytes(head.ljust(512, b"\0") + end)
+    done = run(RINGTAPE, "record", "-o", tape, "--append", "--ca-dir", shared.ca_dir, "-l", "127.0.0.1:0", check=False)
+    assert done.returncode == 1 and b"journal" in done.stderr
+    assert run(RINGTAPE, "ls", tape).returncode == 0
+    assert other.read_text() == "precious" and tape.read_bytes() == before
 
 
 def test_a_link_to_a_tape_is_that_tape(ringtape, tmp_path, origin, shared):
