@@ -22,6 +22,7 @@ struct tape_cursor {
     sqlite3_stmt *order; /* gives ids; NULL: `row` gives rows by itself */
     sqlite3_stmt *row;
     struct headers raw; /* what `raw` of this row says */
+    int64_t last;       /* id of the row before; ids grow, in a table whose pages are in order */
     bool one;           /* a look-up of one flow: kept for the next */
 };
 
@@ -85,6 +86,7 @@ enum err tape_flows(struct tape *tape, const struct tape_query *query, struct ta
         return ERR_NOMEM;
     cursor->tape = tape;
     cursor->one = query->id != 0;
+    cursor->last = INT64_MIN;
     enum err e = cursor_prepare(cursor, query);
     if (e)
         tape_cursor_free(cursor);
@@ -181,17 +183,20 @@ enum err tape_flow_next(struct tape_cursor *cursor, struct tape_flow *out)
 {
     sqlite3_stmt *s = cursor->row;
     if (cursor->order) {
-        int rc = sqlite3_step(cursor->order);
+        int rc = tape_step(cursor->tape, cursor->order);
         if (rc != SQLITE_ROW)
             return rc == SQLITE_DONE ? ERR_NOT_FOUND : tape_failed(cursor->tape, rc);
         (void)sqlite3_reset(s);
         (void)sqlite3_bind_int64(s, 1, sqlite3_column_int64(cursor->order, 0));
     }
-    int rc = sqlite3_step(s);
+    int rc = tape_step(cursor->tape, s);
     if (rc != SQLITE_ROW)
         return rc == SQLITE_DONE ? ERR_NOT_FOUND : tape_failed(cursor->tape, rc);
     int64_t port = sqlite3_column_int64(s, 8), status = sqlite3_column_int64(s, 12);
     flow_read(s, out);
+    if (!cursor->order && !cursor->one && out->id <= cursor->last)
+        return tape_corrupt(cursor->tape, "flows come twice");
+    cursor->last = out->id;
     enum err e = ERR_OK;
     struct span raw = db_span(s, 37);
     if (raw.n)

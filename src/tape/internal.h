@@ -10,6 +10,8 @@ struct tape {
     sqlite3 *db;
     char *path;
     bool borrowed; /* db is somebody else's */
+    uint64_t work,
+        work_max; /* of one step, in thousands of SQLite's instructions: what is left; what the file's size can explain */
     struct buf problem;
     sqlite3_stmt *connection, *connection_next, *session_next; /* prepared at first use */
     struct buf chain;
@@ -23,6 +25,9 @@ enum err tape_failed(struct tape *tape, int rc);
 enum err tape_corrupt(struct tape *tape, const char *what);
 /* A reader on a connection that is open already, which outlives it. tape_close() ends it. Fails with ERR_NOMEM. */
 MUST_USE enum err tape_attach(struct tape **out, sqlite3 *db, const char *path);
+/* sqlite3_step() for what walks a whole table: a file whose pages refer to one another in circles, or a thousand times to one, ends in
+ * SQLITE_INTERRUPT. */
+int tape_step(struct tape *tape, sqlite3_stmt *stmt);
 MUST_USE enum err tape_prepare(struct tape *tape, const char *sql, sqlite3_stmt **stmt);
 
 /* Frees the spares. */

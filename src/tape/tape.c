@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { WORK_MIN = 20000 };
+
 /* The sentence is handed out as text. Passes e on. */
 static enum err tape_terminate(struct tape *tape, enum err e)
 {
@@ -23,7 +25,7 @@ static enum err tape_terminate(struct tape *tape, enum err e)
 enum err tape_failed(struct tape *tape, int rc)
 {
     enum err e = db_err(tape->db, rc);
-    if (e == ERR_NOT_TAPE)
+    if (e == ERR_NOT_TAPE || (rc & 0xff) == SQLITE_INTERRUPT)
         e = ERR_CORRUPT; /* it was one when it was opened */
     if (e == ERR_CORRUPT)
         db_say(&tape->problem, tape->path, "the tape is damaged; `sqlite3 TAPE .dump` prints what is sound",
@@ -40,6 +42,21 @@ enum err tape_corrupt(struct tape *tape, const char *what)
                    tape->path, what))
         buf_clear(&tape->problem);
     return tape_terminate(tape, ERR_CORRUPT);
+}
+
+static int tape_at_work(void *ctx)
+{
+    struct tape *tape = ctx;
+    return tape->work == 0 || --tape->work == 0;
+}
+
+int tape_step(struct tape *tape, sqlite3_stmt *stmt)
+{
+    tape->work = tape->work_max;
+    sqlite3_progress_handler(tape->db, 1000, tape_at_work, tape);
+    int rc = sqlite3_step(stmt);
+    sqlite3_progress_handler(tape->db, 0, NULL, NULL);
+    return rc;
 }
 
 enum err tape_prepare(struct tape *tape, const char *sql, sqlite3_stmt **stmt)
@@ -135,6 +152,14 @@ static enum err tape_connect_any(struct tape *tape)
     return e == ERR_NOT_TAPE || e == ERR_CORRUPT ? ERR_OK : e; /* db_check() finds the words for those */
 }
 
+/* A row takes some 40 bytes at the least, and a dozen instructions to sort. */
+static uint64_t tape_work(const char *path)
+{
+    struct stat st;
+    uint64_t bytes = stat(path, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+    return WORK_MIN + bytes / 500;
+}
+
 enum err tape_open(struct tape **out, const char *path, struct buf *problem)
 {
     struct tape *tape = NULL;
@@ -145,6 +170,7 @@ enum err tape_open(struct tape **out, const char *path, struct buf *problem)
     tape = mem_new(1, sizeof *tape);
     if (!tape)
         return ERR_NOMEM;
+    tape->work_max = tape_work(path);
     tape->path = mem_strdup(path, strlen(path));
     e = tape->path ? tape_connect_any(tape) : ERR_NOMEM;
     if (e)
@@ -166,6 +192,7 @@ enum err tape_attach(struct tape **out, sqlite3 *db, const char *path)
     if (!tape)
         return ERR_NOMEM;
     tape->borrowed = true;
+    tape->work_max = WORK_MIN;
     tape->db = db;
     tape->path = mem_strdup(path, strlen(path));
     if (!tape->path)
@@ -210,7 +237,7 @@ enum err tape_count_flows(struct tape *tape, int64_t *out)
     *out = 0;
     enum err e = tape_prepare(tape, "SELECT count(*) FROM flow", &stmt);
     if (!e) {
-        int rc = sqlite3_step(stmt);
+        int rc = tape_step(tape, stmt);
         e = tape_failed(tape, rc);
         if (!e)
             *out = sqlite3_column_int64(stmt, 0);
@@ -303,7 +330,7 @@ enum err tape_session_next(struct tape *tape, int64_t *after, struct tape_sessio
     sqlite3_stmt *s = tape->session_next;
     (void)sqlite3_reset(s);
     (void)sqlite3_bind_int64(s, 1, *after);
-    int rc = sqlite3_step(s);
+    int rc = tape_step(tape, s);
     if (rc != SQLITE_ROW)
         return rc == SQLITE_DONE ? ERR_NOT_FOUND : tape_failed(tape, rc);
     *out = (struct tape_session){

@@ -179,6 +179,48 @@ def test_a_journal_that_came_with_a_tape_removes_no_file(ringtape, tmp_path, sha
     assert other.read_text() == "precious" and tape.read_bytes() == before
 
 
+def multiply(tape, levels=6):
+    """The root of table `flow` becomes the top of pages that lead to its one leaf over a hundred times each: more rows than could ever be read."""
+    with contextlib.closing(sqlite3.connect(tape)) as db:
+        (root,) = db.execute("select rootpage from sqlite_schema where name = 'flow'").fetchone()
+    raw = bytearray(tape.read_bytes())
+    page = struct.unpack(">H", raw[16:18])[0]
+    leaf = raw[(root - 1) * page:root * page]
+    assert leaf[0] == 13
+
+    def above(child):
+        cells = [struct.pack(">IB", child, key) for key in range(1, 128)]
+        interior, at, places = bytearray(page), page, b""
+        for cell in cells:
+            at -= len(cell)
+            interior[at:at + len(cell)] = cell
+            places += struct.pack(">H", at)
+        interior[:12 + len(places)] = struct.pack(">BHHHBI", 5, 0, len(cells), at, 0, child) + places
+        return interior
+
+    raw += leaf
+    for _ in range(levels - 1):
+        raw += above(len(raw) // page)
+    raw[(root - 1) * page:root * page] = above(len(raw) // page)
+    raw[28:32] = struct.pack(">I", len(raw) // page)
+    tape.write_bytes(raw)
+
+
+def test_a_tape_of_endless_rows_ends(ringtape, tmp_path, origin, shared):
+    tape = tmp_path / "t.tape"
+    r = ringtape("record", "-o", tape)
+    for _ in range(3):
+        run("curl", "-sf", "-x", r.proxy, origin.url())
+    r.stop()
+    multiply(tape)
+    listed = run(RINGTAPE, "ls", tape, check=False)
+    assert listed.returncode == 3 and len(listed.stdout.splitlines()) == 3 and b"damaged" in listed.stderr
+    exported = run(RINGTAPE, "export", tape, check=False)
+    assert exported.returncode == 3 and b"damaged" in exported.stderr
+    replayed = run(RINGTAPE, "replay", tape, "--ca-dir", shared.ca_dir, "-l", "127.0.0.1:0", check=False)
+    assert replayed.returncode == 1 and b"damaged" in replayed.stderr
+
+
 def test_a_link_to_a_tape_is_that_tape(ringtape, tmp_path, origin, shared):
     """Under another name it is locked all the same: two recorders would give their rows the same numbers."""
     tape, link = tmp_path / "t.tape", tmp_path / "link.tape"
