@@ -189,6 +189,7 @@ static void client_handshake(struct client *c)
     }
     c->tls = true;
     client_enter(c, CLIENT_TLS);
+    client_start_timer(c);
     struct buf held = c->held;
     c->held = BUF_INIT;
     client_update_reading(c);
@@ -215,6 +216,7 @@ static void client_probe(struct client *c)
         return;
     }
     client_enter(c, CLIENT_PROBING);
+    client_start_timer(c);
     c->probing = true;
     c->probe = (struct probe){.host = span_str(c->tunnel_host),
                               .port = c->tunnel_port,
@@ -240,6 +242,7 @@ static void client_secured(void *ctx)
     connection_set(c->info->tls_cipher, sizeof c->info->tls_cipher, span_str(info.cipher));
     c->info->tls_resumed = info.resumed;
     client_enter(c, CLIENT_INSIDE);
+    client_start_timer(c);
 }
 
 /* ---- what does it speak? ---- */
@@ -280,6 +283,8 @@ static void client_told_apart(struct client *c)
 static void client_data(void *ctx, struct span in)
 {
     struct client *c = ctx;
+    enum client_state was;
+    bool waited;
     c->busy++;
     c->active_ns = loop_now_ns(c->worker->env.loop);
     worker_touch(c->worker);
@@ -287,9 +292,13 @@ static void client_data(void *ctx, struct span in)
     case CLIENT_SNIFF:
     case CLIENT_TUNNELLED:
     case CLIENT_INSIDE:
+        waited = c->held.n == 0;
+        was = c->state;
         client_hold(c, in);
         if (c->state != CLIENT_CLOSING)
             client_told_apart(c);
+        if (waited && c->state == was)
+            client_start_timer(c); /* the rest of what began has its own time */
         break;
     case CLIENT_PROBING:
     case CLIENT_TLS:
@@ -315,7 +324,7 @@ void client_connected(struct client *c)
     else if (c->held.n)
         client_told_apart(c);
     if (c->state == CLIENT_TUNNELLED)
-        loop_start(c->worker->env.loop, &c->timer, LIMIT_SNIFF_MS * NS_PER_MS);
+        client_start_timer(c);
 }
 
 enum err client_tunnel_head(const struct client *c, struct head *out)
@@ -434,11 +443,38 @@ static const struct conn_events client_conn_events = {client_secured, client_dat
 
 /* ---- timers ---- */
 
+/* After CONNECT: has the client begun with anything but a ClientHello, or with nothing? */
+static bool client_may_be_raw(const struct client *c)
+{
+    return c->held.n == 0 || hello_sniff(buf_span(&c->held)) == ERR_PARSE;
+}
+
+/* What the client is waited for in its present state. */
+static uint64_t client_patience_ms(const struct client *c)
+{
+    if (c->x)
+        return LIMIT_STALL_MS;
+    switch (c->state) {
+    case CLIENT_SNIFF:
+    case CLIENT_INSIDE:
+        return c->held.n == 0 ? LIMIT_CLIENT_IDLE_MS : LIMIT_HEAD_MS;
+    case CLIENT_TUNNELLED:
+        return client_may_be_raw(c) ? LIMIT_SNIFF_MS : LIMIT_HEAD_MS;
+    case CLIENT_HTTP:
+        return h1_in_message(c->h1) ? LIMIT_HEAD_MS : LIMIT_CLIENT_IDLE_MS;
+    case CLIENT_PROBING: /* the probe has its own limits */
+    case CLIENT_RAW:
+        return LIMIT_STALL_MS;
+    case CLIENT_TLS:
+    case CLIENT_CLOSING:
+        break;
+    }
+    return LIMIT_HEAD_MS;
+}
+
 void client_start_timer(struct client *c)
 {
-    bool waiting = c->state == CLIENT_HTTP && !c->x && !h1_in_message(c->h1);
-    uint64_t ms = c->x || c->state == CLIENT_RAW ? LIMIT_STALL_MS : waiting ? LIMIT_CLIENT_IDLE_MS : LIMIT_HEAD_MS;
-    loop_start(c->worker->env.loop, &c->timer, ms * NS_PER_MS);
+    loop_start(c->worker->env.loop, &c->timer, client_patience_ms(c) * NS_PER_MS);
 }
 
 static void client_timer(struct task *task)
@@ -446,8 +482,8 @@ static void client_timer(struct task *task)
     struct client *c = container_of(task, struct client, timer);
     uint64_t now = loop_now_ns(c->worker->env.loop);
     c->busy++;
-    if (c->state == CLIENT_TUNNELLED && c->held.n == 0) {
-        client_raw_begin(c); /* the server speaks first */
+    if (c->state == CLIENT_TUNNELLED && client_may_be_raw(c)) {
+        client_raw_begin(c); /* the server speaks first, or is to speak now */
     } else if (c->x && now - c->active_ns < LIMIT_STALL_MS * NS_PER_MS) {
         loop_start(c->worker->env.loop, &c->timer, LIMIT_STALL_MS * NS_PER_MS - (now - c->active_ns));
     } else if (c->state == CLIENT_HTTP && !c->x && h1_in_message(c->h1)) {

@@ -264,6 +264,12 @@ static void call_connect(struct call *call, bool pooled)
 {
     struct network *n = call->net;
     struct upstream *idle = pooled ? network_find_idle(n, &call->key) : NULL;
+    if (pooled && !idle && call->key.alpn_n) {
+        /* Where nothing was offered HTTP/1.1 is spoken all the same: the probe of a client without ALPN opened it so. */
+        struct upstream_key silent = call->key;
+        silent.alpn_n = 0;
+        idle = network_find_idle(n, &silent);
+    }
     call->fresh = idle == NULL || !upstream_used_before(idle);
     if (idle) {
         call->up = idle;

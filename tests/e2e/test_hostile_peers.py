@@ -1,0 +1,126 @@
+"""Peers that are slow, early, or hostile, with raw sockets on both sides of the proxy: timers, tunnels, upgrades, what a bad origin may do."""
+
+import contextlib
+import os
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+import support
+from support import PATIENCE_S, flows
+
+
+class Origin:
+    """A listener on loopback; `serve(socket)` runs once a connection, each in its own thread. Its failures fail the test."""
+
+    def __init__(self, serve, context=None):
+        self.serve, self.context, self.problems, self.threads = serve, context, [], []
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = self.listener.getsockname()[1]
+        self.accepting = threading.Thread(target=self._accept)
+        self.accepting.start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection = self.listener.accept()[0]
+                connection.settimeout(PATIENCE_S)
+                self.threads.append(threading.Thread(target=self._one, args=(connection,)))
+                self.threads[-1].start()
+
+    def _one(self, connection):
+        try:
+            with connection:
+                self.serve(connection)
+        except (ConnectionError, ssl.SSLError):
+            pass  # the proxy is free to hang up
+        except Exception as e:  # told by the test's own thread
+            self.problems.append(e)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.accepting.join(PATIENCE_S)
+        for t in self.threads:
+            t.join(PATIENCE_S)
+        assert kind or not self.problems, self.problems
+
+
+def take(sock, until):
+    """Reads up to and with some bytes."""
+    got = b""
+    while until not in got:
+        more = sock.recv(65536)
+        assert more, f"the connection ended after {got!r}"
+        got += more
+    return got
+
+
+def client(proxy, target=None):
+    """A connection to the proxy; with `target` inside a tunnel."""
+    s = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE_S)
+    if target:
+        s.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        assert take(s, b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    return s
+
+
+@pytest.fixture
+def server_context(shared):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*shared.authority.issue("good"))
+    return context
+
+
+@pytest.fixture
+def client_context(shared):
+    return ssl.create_default_context(cafile=str(shared.ca))
+
+
+def answer_one(connection):
+    head = take(connection, b"\r\n\r\n")
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    return head
+
+
+SLOW_S = 2.5  # longer than a silent client after CONNECT is waited for (LIMIT_SNIFF_MS)
+
+
+@pytest.mark.parametrize("slow", ["origin", "client"])
+def test_a_tunnel_outlives_the_time_for_sniffing(ringtape, tmp_path, server_context, client_context, slow):
+    """A slow handshake of the origin, and a client that opens its connection before it needs it, as browsers do."""
+    def serve(connection):
+        if slow == "origin":
+            time.sleep(SLOW_S)
+        with server_context.wrap_socket(connection, server_side=True) as tls:
+            answer_one(tls)
+
+    tape = tmp_path / "t.tape"
+    with Origin(serve) as origin:
+        proxy = ringtape("record", "-o", tape)
+        with client_context.wrap_socket(client(proxy, f"localhost:{origin.port}"), server_hostname="localhost") as s:
+            if slow == "client":
+                time.sleep(SLOW_S)
+            s.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert take(s, b"ok").startswith(b"HTTP/1.1 200 ")
+        proxy.stop()
+    assert [(f["status"], f["complete"]) for f in flows(tape)] == [(200, 1)]
+    assert len(origin.threads) == 1  # what the probe opened carries the request, though this client offered no ALPN
+
+
+def test_a_first_byte_that_tells_nothing_is_tunnelled_in_time(ringtape, tmp_path):
+    def serve(connection):
+        assert connection.recv(1) == b"A"
+        connection.sendall(b"hello")
+
+    with Origin(serve) as origin:
+        proxy = ringtape("record", "-o", tmp_path / "t.tape")
+        with client(proxy, f"127.0.0.1:{origin.port}") as s:
+            s.sendall(b"A")
+            assert take(s, b"hello") == b"hello"
+        proxy.stop()
