@@ -503,11 +503,14 @@ static void client_resume(struct task *task)
     c->busy++;
     if (c->state == CLIENT_HTTP)
         client_http_input(c, buf_span(&held));
-    else if (c->state == CLIENT_RAW)
+    else if (c->state == CLIENT_RAW && held.n)
         client_raw_input(c, buf_span(&held));
     buf_free(&held);
     if (c->eof && c->state == CLIENT_HTTP && !c->x)
         client_http_eof(c);
+    else if (c->eof && c->state == CLIENT_RAW)
+        client_raw_eof(c);
+    client_update_reading(c); /* an upgrade takes the bytes that had to wait for it */
     client_leave(c);
 }
 

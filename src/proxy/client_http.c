@@ -424,7 +424,7 @@ static void client_send_head(struct client *c, const struct event *event)
     conn_send(c->conn, buf_span(&c->out));
     if (event->head->status == 101 && !e) {
         client_enter(c, CLIENT_RAW);
-        if (c->held.n)
+        if (c->held.n || c->eof)
             loop_start(c->worker->env.loop, &c->resume, 0);
         client_start_timer(c);
     }

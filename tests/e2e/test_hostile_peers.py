@@ -124,3 +124,21 @@ def test_a_first_byte_that_tells_nothing_is_tunnelled_in_time(ringtape, tmp_path
             s.sendall(b"A")
             assert take(s, b"hello") == b"hello"
         proxy.stop()
+
+
+@pytest.mark.parametrize("backend", ["io_uring", "epoll"])
+def test_bytes_that_follow_an_upgrade_request_at_once_do_not_stall_it(ringtape, tmp_path, backend):
+    def serve(connection):
+        rest = take(connection, b"\r\n\r\n").split(b"\r\n\r\n", 1)[1]
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n" + rest)
+        while data := connection.recv(65536):
+            connection.sendall(data)
+
+    with Origin(serve) as origin:
+        proxy = ringtape("record", "-o", tmp_path / "t.tape", "--backend", backend)
+        with client(proxy) as s:
+            s.sendall(f"GET http://127.0.0.1:{origin.port}/ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly".encode())
+            assert take(s, b"early").startswith(b"HTTP/1.1 101 ")
+            s.sendall(b"later")
+            assert take(s, b"later") == b"later"
+        proxy.stop()
