@@ -329,6 +329,10 @@ static enum err call_http_head(void *ctx, const struct head *head, const struct 
     struct event event = {
         .part = PART_HEAD, .at_ns = call_now(call), .head = head, .no_body = message->framing == H1_NO_BODY};
     call->keep = false;
+    if (upgraded && !(call->plan.upgrade && call->ended)) {
+        call_fail(call, ERR_PARSE, "the origin switched protocols (101) without having been asked to");
+        return ERR_CANCELLED;
+    }
     if (upgraded) {
         struct span to = SPAN_EMPTY;
         (void)headers_find(&head->headers, SPAN("Upgrade"), &to);

@@ -142,3 +142,25 @@ def test_bytes_that_follow_an_upgrade_request_at_once_do_not_stall_it(ringtape, 
             s.sendall(b"later")
             assert take(s, b"later") == b"later"
         proxy.stop()
+
+
+def test_an_upgrade_that_nobody_asked_for_is_no_answer(ringtape, tmp_path):
+    """What the client sends next is its next request, and must not go to that origin as bytes of a tunnel."""
+    seen = []
+
+    def serve(connection):
+        take(connection, b"\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            seen.append(connection.recv(65536))
+
+    tape = tmp_path / "t.tape"
+    with Origin(serve) as origin:
+        proxy = ringtape("record", "-o", tape)
+        with client(proxy) as s:
+            s.sendall(f"GET http://127.0.0.1:{origin.port}/ HTTP/1.1\r\nHost: x\r\n\r\nGET http://ringtape/ HTTP/1.1\r\nHost: ringtape\r\n\r\n".encode())
+            got = take(s, b"</html>")
+            assert got.startswith(b"HTTP/1.1 502 ") and b"\r\n\r\n" in got and b"HTTP/1.1 200 " in got
+        proxy.stop()
+    assert b"".join(seen) == b""
+    assert [(f["kind"], f["complete"]) for f in flows(tape)] == [("http", 0)]
