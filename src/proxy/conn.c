@@ -72,8 +72,10 @@ static void conn_late(struct conn *c, enum err why)
 static enum err conn_tls_send(void *ctx, struct span cipher)
 {
     struct conn *c = ctx;
+    if (!c->stream || c->shut)
+        return ERR_OK; /* an alert or the answer to a KeyUpdate comes too late */
     c->bytes_out += cipher.n;
-    return c->stream ? stream_send(c->stream, cipher) : ERR_OK;
+    return stream_send(c->stream, cipher);
 }
 
 static enum err conn_tls_established(void *ctx)

@@ -164,3 +164,33 @@ def test_an_upgrade_that_nobody_asked_for_is_no_answer(ringtape, tmp_path):
         proxy.stop()
     assert b"".join(seen) == b""
     assert [(f["kind"], f["complete"]) for f in flows(tape)] == [("http", 0)]
+
+
+def test_garbage_of_an_origin_after_our_close_notify_harms_nobody_else(ringtape, tmp_path, server_context, client_context):
+    """The alert that would answer it has nowhere to go any more: the sending side has been shut down."""
+    def serve(connection):
+        raw = socket.socket(fileno=os.dup(connection.fileno()))
+        with raw, server_context.wrap_socket(connection, server_side=True, suppress_ragged_eofs=True) as tls:
+            first = tls.recv(100)
+            if first.startswith(b"GET"):
+                tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                return
+            assert first == b"\x00raw"
+            assert tls.recv(100) == b""
+            raw.sendall(b"\x17\x03\x03\x00\x40" + bytes(64))
+            with contextlib.suppress(OSError):
+                raw.recv(100)
+
+    with Origin(serve) as origin:
+        proxy = ringtape("record", "-o", tmp_path / "t.tape")
+        target = f"localhost:{origin.port}"
+        with client_context.wrap_socket(client(proxy, target), server_hostname="localhost") as s:
+            s.sendall(b"\x00raw")
+            s.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                while s.recv(100):
+                    pass
+        with client_context.wrap_socket(client(proxy, target), server_hostname="localhost") as s:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert take(s, b"ok").startswith(b"HTTP/1.1 200 ")
+        proxy.stop()
