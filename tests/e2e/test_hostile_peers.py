@@ -194,3 +194,27 @@ def test_garbage_of_an_origin_after_our_close_notify_harms_nobody_else(ringtape,
             s.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert take(s, b"ok").startswith(b"HTTP/1.1 200 ")
         proxy.stop()
+
+
+def test_interim_answers_without_end_are_held_back_at_the_origin(ringtape, tmp_path):
+    """A client that does not read bounds what the proxy takes from the origin, whatever part of the answer that is."""
+    flood = (b"HTTP/1.1 103 Early Hints\r\nLink: </" + b"a" * 8000 + b">; rel=preload\r\n\r\n") * 8
+    most = 96 << 20
+    taken = []
+
+    def serve(connection):
+        take(connection, b"\r\n\r\n")
+        connection.settimeout(2)
+        n = 0
+        with contextlib.suppress(OSError):
+            while n < most:
+                n += connection.send(flood)
+        taken.append(n)
+
+    with Origin(serve) as origin:
+        proxy = ringtape("record", "-o", tmp_path / "t.tape")
+        with client(proxy) as s:
+            s.sendall(f"GET http://127.0.0.1:{origin.port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            support.until(lambda: taken, "the origin's end")
+        proxy.stop()
+    assert taken[0] < most / 3  # what the kernel's own buffers hold on both sides, and the proxy's
