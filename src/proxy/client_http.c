@@ -135,6 +135,12 @@ static enum err client_aim(struct client *c, const struct h1_message *message, b
         if (!span_eq(scheme, SPAN("http")) && !span_eq(scheme, SPAN("https")))
             return ERR_UNSUPPORTED;
         bool same = headers_find(&h->headers, SPAN("Host"), &sent) && span_eq_nocase(span_first(sent, host.n), host);
+        if (c->tunnel_host[0]) { /* the tunnel says how and where to, whatever the target claims */
+            h->port = c->tunnel_port;
+            enum err e = head_set(h, &h->scheme, c->tls ? SPAN("https") : SPAN("http"));
+            if (e)
+                return e;
+        }
         return same ? ERR_OK : client_set_host_field(c);
     }
     const struct proxy_reverse *to = c->tunnel_host[0] ? NULL : client_reverse(c, head_span(h, h->host));

@@ -218,3 +218,18 @@ def test_interim_answers_without_end_are_held_back_at_the_origin(ringtape, tmp_p
             support.until(lambda: taken, "the origin's end")
         proxy.stop()
     assert taken[0] < most / 3  # what the kernel's own buffers hold on both sides, and the proxy's
+
+
+def test_an_absolute_target_inside_tls_stays_inside_tls(ringtape, tmp_path, server_context, client_context):
+    def serve(connection):
+        with server_context.wrap_socket(connection, server_side=True) as tls:
+            assert answer_one(tls).startswith(b"GET /x HTTP/1.1\r\n")
+
+    tape = tmp_path / "t.tape"
+    with Origin(serve) as origin:
+        proxy = ringtape("record", "-o", tape)
+        with client_context.wrap_socket(client(proxy, f"localhost:{origin.port}"), server_hostname="localhost") as s:
+            s.sendall(f"GET http://localhost:{origin.port}/x HTTP/1.1\r\nHost: localhost:{origin.port}\r\nConnection: close\r\n\r\n".encode())
+            assert take(s, b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        proxy.stop()
+    assert [f["url"] for f in flows(tape)] == [f"https://localhost:{origin.port}/x"]
