@@ -88,6 +88,7 @@ struct loop {
     void *state; /* the backend's */
     const struct log *log;
     bool no_connect, running;
+    unsigned flush_ms;
     unsigned pending; /* operations that the backend has, but for its own */
     size_t closing;   /* streams that their owners have closed and that still have a descriptor */
     uint64_t now_ns;

@@ -222,6 +222,7 @@ enum err loop_create(struct loop **out, const struct loop_config *config)
     loop->scheduler = (struct scheduler){scheduler_start, scheduler_stop, scheduler_now_ns};
     loop->log = config->log;
     loop->no_connect = config->no_connect;
+    loop->flush_ms = config->flush_ms ? config->flush_ms : LIMIT_FLUSH_MS;
     loop->now_ns = clock_mono_ns();
     wheel_init(&loop->wheel, loop->now_ns);
     list_init(&loop->ios);

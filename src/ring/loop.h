@@ -20,6 +20,7 @@ struct loop_config {
     unsigned recv_buffers;      /* power of two; 0: LIMIT_RECV_BUFFERS */
     unsigned recv_buffer_bytes; /* 0: LIMIT_RECV_BUFFER_BYTES */
     unsigned completions;       /* size of the completion queue; 0: 4 x recv_buffers. Tests use tiny ones */
+    unsigned flush_ms;          /* 0: LIMIT_FLUSH_MS. Tests use a short one */
     bool no_connect;       /* replay: io_uring restrictions exclude IORING_OP_CONNECT; dials fail with ERR_PERMISSION */
     const struct log *log; /* borrowed, may be NULL */
 };

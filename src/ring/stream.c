@@ -55,6 +55,7 @@ static void stream_enter(struct stream *s, enum stream_state to)
 {
     assert(stream_next[s->state] & BIT(to));
     s->state = to;
+    wheel_stop(&s->linger); /* its time may come in this very turn */
     list_remove(&s->held_link);
     io_touch(&s->io);
 }
@@ -240,6 +241,8 @@ static void stream_sync_out(struct stream *s)
         io_touch(&s->io);
     if (s->queue.n == 0 && s->shutdown_wanted && !s->shutdown_done && !s->send_error && s->state != STREAM_CLOSING) {
         s->shutdown_done = true;
+        if (s->state == STREAM_FLUSHING) /* the kernel sees to the rest; the peer's FIN is not waited for as long */
+            loop_start(s->loop, &s->linger, LIMIT_SHUTDOWN_MS * NS_PER_MS);
         if (shutdown(s->io.fd, SHUT_WR) < 0)
             stream_send_failed(s, err_from_errno(errno));
     }
@@ -298,11 +301,17 @@ static bool stream_unacknowledged(const struct stream *s)
     return ioctl(s->io.fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
+/* A peer may pause for a while (a program that works on what it has); what it has not been sent would be lost. */
+static void stream_linger(struct stream *s)
+{
+    loop_start(s->loop, &s->linger, (s->queue.n ? s->loop->flush_ms : LIMIT_SHUTDOWN_MS) * NS_PER_MS);
+}
+
 static void stream_linger_over(struct task *task)
 {
     struct stream *s = container_of(task, struct stream, linger);
     if (stream_progresses(s) && stream_unacknowledged(s))
-        loop_start(s->loop, &s->linger, LIMIT_SHUTDOWN_MS * NS_PER_MS);
+        stream_linger(s);
     else
         stream_enter(s, STREAM_CLOSING);
 }
@@ -342,7 +351,7 @@ static void stream_flush(struct stream *s)
         (void)stream_progresses(s);
     stream_enter(s, STREAM_FLUSHING);
     s->shutdown_wanted = true;
-    loop_start(s->loop, &s->linger, LIMIT_SHUTDOWN_MS * NS_PER_MS);
+    stream_linger(s);
 }
 
 void stream_close(struct stream **closing, enum stream_close_how how)

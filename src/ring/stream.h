@@ -45,7 +45,7 @@ void stream_resume(struct stream *s);
 void stream_shutdown(struct stream *s);
 
 enum stream_close_how {
-    STREAM_FLUSH, /* sends what is queued first (at most LIMIT_SHUTDOWN_MS without progress), then FIN and close, lingering so that the peer gets it all */
+    STREAM_FLUSH, /* sends what is queued first (at most LIMIT_FLUSH_MS without progress), then FIN and close, lingering so that the peer gets it all */
     STREAM_ABORT, /* at once; RST if anything is unsent or unread */
 };
 
