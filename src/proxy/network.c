@@ -41,7 +41,8 @@ struct call {
     struct upstream_key key;
     bool sent, ended; /* head handed over; request complete */
     bool keep;        /* `body` still is the whole request body: it could be sent again */
-    bool fresh;       /* this connection was made for this call */
+    bool fresh;       /* this connection carried no exchange before */
+    bool pooled;      /* it was idle: its end may have been under way already */
     bool retried, raw, has_trailers, request_paused, response_paused;
 };
 
@@ -271,6 +272,7 @@ static void call_connect(struct call *call, bool pooled)
         idle = network_find_idle(n, &silent);
     }
     call->fresh = idle == NULL || !upstream_used_before(idle);
+    call->pooled = idle != NULL;
     if (idle) {
         call->up = idle;
         upstream_take(idle, &call_user, call);
@@ -410,7 +412,7 @@ static void call_failed(void *ctx, enum err why, const char *reason)
     struct call *call = ctx;
     bool heard = call->sent && upstream_heard(call->up);
     call->up = NULL; /* it goes by itself */
-    if (call->sent && !heard && !call->fresh && !call->retried && call->keep && call_is_idempotent(call)) {
+    if (call->sent && !heard && call->pooled && !call->retried && call->keep && call_is_idempotent(call)) {
         call->retried = true;
         call->sent = false;
         call_connect(call, false);

@@ -172,6 +172,8 @@ def test_garbage_of_an_origin_after_our_close_notify_harms_nobody_else(ringtape,
         raw = socket.socket(fileno=os.dup(connection.fileno()))
         with raw, server_context.wrap_socket(connection, server_side=True, suppress_ragged_eofs=True) as tls:
             first = tls.recv(100)
+            if not first:
+                return  # the probe's connection: a tunnel gets its own
             if first.startswith(b"GET"):
                 tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
                 return
@@ -233,3 +235,24 @@ def test_an_absolute_target_inside_tls_stays_inside_tls(ringtape, tmp_path, serv
             assert take(s, b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
         proxy.stop()
     assert [f["url"] for f in flows(tape)] == [f"https://localhost:{origin.port}/x"]
+
+
+def test_a_connection_of_the_probe_that_went_stale_is_replaced(ringtape, tmp_path, server_context, client_context):
+    """Opened by the probe and never used: to the request it is as stale as one that has carried others."""
+    first = []
+
+    def serve(connection):
+        mine = not first
+        first.append(1)
+        with server_context.wrap_socket(connection, server_side=True) as tls:
+            if mine:
+                take(tls, b"\r\n\r\n")
+            else:
+                answer_one(tls)
+
+    with Origin(serve) as origin:
+        proxy = ringtape("record", "-o", tmp_path / "t.tape")
+        with client_context.wrap_socket(client(proxy, f"localhost:{origin.port}"), server_hostname="localhost") as s:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert take(s, b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        proxy.stop()
