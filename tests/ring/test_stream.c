@@ -555,45 +555,6 @@ static void gone_look(struct task *task)
         loop_start(g->rig->loop, task, 100 * NS_PER_MS);
 }
 
-struct late {
-    struct rig *rig;
-    struct side *from, *to;
-    int fd;
-    struct task task;
-};
-
-static void late_read(struct task *task)
-{
-    struct late *l = container_of(task, struct late, task);
-    if (l->from->stream) { /* what the kernel takes it has by now */
-        stream_close(&l->from->stream, STREAM_FLUSH);
-        loop_start(l->rig->loop, task, (LIMIT_SHUTDOWN_MS + 500) * NS_PER_MS);
-    } else {
-        side_open(l->to, l->rig, l->fd);
-    }
-}
-
-/* A peer that stands still for longer than is waited for its FIN still gets all of it. */
-static void test_flush_waits_for_a_late_reader(void **state)
-{
-    enum { PIECES = 1000 };
-    struct rig rig;
-    rig_open(&rig, state, (struct loop_config){0});
-    int fds[2];
-    tcp_pair(fds);
-    struct side a = {0}, b = {.on_eof = side_close_and_stop};
-    struct late late = {.rig = &rig, .from = &a, .to = &b, .fd = fds[1]};
-    side_open(&a, &rig, fds[0]);
-    for (unsigned i = 0; i < PIECES; i++)
-        side_say(&a, 16384);
-    task_init(&late.task, late_read);
-    loop_start(rig.loop, &late.task, 200 * NS_PER_MS);
-    rig_run(&rig);
-    assert_int_equal(b.fails, 0);
-    assert_int_equal(b.received, PIECES * 16384);
-    rig_close(&rig);
-}
-
 /* Neither a peer that reads nothing nor one that never says FIN is waited for for ever. */
 static void test_flush_is_bounded(void **state)
 {
@@ -617,40 +578,6 @@ static void test_flush_is_bounded(void **state)
     close(stalled[1]);
     close(silent[1]);
     rig_close(&rig);
-}
-
-static void hang_up_and_sleep(struct task *task)
-{
-    struct late *l = container_of(task, struct late, task);
-    if (l->from->stream) {
-        stream_close(&l->from->stream, STREAM_FLUSH);
-        loop_start(l->rig->loop, task, 100 * NS_PER_MS);
-        return;
-    }
-    close(l->fd); /* with something unread: a reset */
-    usleep(400 * 1000);
-    loop_start(l->rig->loop, &l->rig->watchdog, 50 * NS_PER_MS);
-}
-
-/* The reset and the end of the patience come within one turn of the loop. */
-static void test_flush_ends_twice_at_once(void **state)
-{
-    unsigned before = open_fds();
-    struct rig rig;
-    rig_open(&rig, state, (struct loop_config){.flush_ms = 300});
-    int fds[2];
-    tcp_pair(fds);
-    struct side a = {0};
-    struct late late = {.rig = &rig, .from = &a, .fd = fds[1]};
-    side_open(&a, &rig, fds[0]);
-    for (unsigned i = 0; i < 2000; i++)
-        side_say(&a, 16384);
-    task_init(&rig.watchdog, stop_soon);
-    task_init(&late.task, hang_up_and_sleep);
-    loop_start(rig.loop, &late.task, 200 * NS_PER_MS);
-    assert_int_equal(loop_run(rig.loop), ERR_OK);
-    rig_close(&rig);
-    assert_int_equal(open_fds(), before);
 }
 
 /* ---- churn ---- */
@@ -812,9 +739,7 @@ int main(void)
         ON_BOTH(test_flush),
         ON_BOTH(test_abort_resets),
         ON_BOTH(test_destroy_cuts_flushing),
-        ON_BOTH(test_flush_waits_for_a_late_reader),
         ON_BOTH(test_flush_is_bounded),
-        ON_BOTH(test_flush_ends_twice_at_once),
         ON_BOTH(test_churn),
         ON_BOTH(test_hand_over),
         ON_BOTH(test_out_of_memory),
