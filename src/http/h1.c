@@ -322,6 +322,8 @@ static enum err head_judge(struct h1 *c, int *skip)
     struct h1_facts facts;
     struct h1_message *m = &c->message;
     h1_facts_gather(&facts, &c->head.headers);
+    if (facts.options > LIMIT_HEADERS) /* each is looked for among all fields when the head is passed on */
+        return h1_refuse(c, ERR_LIMIT, "too many options in Connection");
     bool http10 = c->parser.http_minor == 0;
     m->framing = c->role == H1_SERVER ? H1_NO_BODY : H1_UNTIL_CLOSE;
     enum err e = h1_facts_framing(&facts, http10, m, &c->why);

@@ -4,14 +4,16 @@
 
 #include "http/token.h"
 
-static void connection_facts(struct span value, bool *close, bool *keep_alive, bool *upgrade)
+static unsigned connection_facts(struct span value, bool *close, bool *keep_alive, bool *upgrade)
 {
     struct span token;
-    while (token_list_next(&value, &token)) {
+    unsigned n = 0;
+    for (; token_list_next(&value, &token); n++) {
         *close |= span_eq_nocase(token, SPAN("close"));
         *keep_alive |= span_eq_nocase(token, SPAN("keep-alive"));
         *upgrade |= span_eq_nocase(token, SPAN("upgrade"));
     }
+    return n;
 }
 
 static void field_fact(struct h1_facts *facts, size_t index, struct header f)
@@ -35,7 +37,7 @@ static void field_fact(struct h1_facts *facts, size_t index, struct header f)
     case 10:
         if (span_eq_nocase(f.name, SPAN("connection"))) {
             facts->connections++;
-            connection_facts(f.value, &facts->close, &facts->keep_alive, &facts->upgrade_token);
+            facts->options += connection_facts(f.value, &facts->close, &facts->keep_alive, &facts->upgrade_token);
         }
         break;
     case 14:
@@ -46,7 +48,7 @@ static void field_fact(struct h1_facts *facts, size_t index, struct header f)
         break;
     case 16:
         if (span_eq_nocase(f.name, SPAN("proxy-connection")))
-            connection_facts(f.value, &facts->proxy_close, &facts->proxy_keep_alive, &ignored);
+            (void)connection_facts(f.value, &facts->proxy_close, &facts->proxy_keep_alive, &ignored);
         break;
     case 17:
         if (span_eq_nocase(f.name, SPAN("transfer-encoding"))) {

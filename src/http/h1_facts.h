@@ -7,6 +7,7 @@
 /* Spans borrow from the headers. */
 struct h1_facts {
     unsigned hosts, lengths, codings, connections; /* how many lines there are of each */
+    unsigned options;                              /* in Connection */
     size_t host_index;
     struct span host, length, coding;      /* the last one */
     bool close, keep_alive, upgrade_token; /* in Connection */
