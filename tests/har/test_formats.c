@@ -107,7 +107,8 @@ static const char *run_script(const struct fixture_flow *flow, struct buf *scrip
     buf_clear(said);
     const char *text = export_text(path, (struct har_options){.format = HAR_FORMAT_CURL}, script);
     assert_true(strncmp(text, "#!/bin/sh\n", 10) == 0);
-    *strrchr(path, '/') = '\0';
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
     (void)snprintf(file, sizeof file, "%s/script", path);
     write_file(file, text, 0700);
     (void)snprintf(file, sizeof file, "%s/curl", path);
@@ -119,8 +120,8 @@ static const char *run_script(const struct fixture_flow *flow, struct buf *scrip
     for (size_t n; (n = fread(piece, 1, sizeof piece, p)) > 0;)
         assert_int_equal(buf_put(said, span_of(piece, n)), ERR_OK);
     assert_int_equal(pclose(p), 0);
-    (void)snprintf(file, sizeof file, "%s/x", path);
-    fixture_cleanup(file);
+    *slash = '/';
+    fixture_cleanup(path);
     return buf_cstr(said);
 }
 

@@ -90,7 +90,7 @@ static void on_accepted(void *ctx, int fd, const struct sockaddr_storage *peer)
     leaf_unref(&leaf);
 }
 
-static const struct listener_events listener_events = {on_accepted};
+static const struct listener_events listener_events = {.accepted = on_accepted};
 
 /* --- the client leg --- */
 
