@@ -197,8 +197,8 @@ static enum err db_check_objects(sqlite3 *db, const char *path, struct buf *prob
         db_say(problem, path, "not a tape of ours: it holds triggers, views or other objects that no tape has", NULL);
         e = ERR_NOT_TAPE;
     } else if (!same) {
-        db_say(problem, path,
-               "the tape's tables are not as they should be; `sqlite3 TAPE .dump` prints what is sound", NULL);
+        db_say(problem, path, "the tape's tables are not as they should be; `sqlite3 TAPE .dump` prints what is sound",
+               NULL);
         e = ERR_CORRUPT;
     }
     return e;

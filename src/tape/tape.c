@@ -28,8 +28,7 @@ enum err tape_failed(struct tape *tape, int rc)
     if (e == ERR_NOT_TAPE || (rc & 0xff) == SQLITE_INTERRUPT)
         e = ERR_CORRUPT; /* it was one when it was opened */
     if (e == ERR_CORRUPT)
-        db_say(&tape->problem, tape->path, "the tape is damaged; `sqlite3 TAPE .dump` prints what is sound",
-               tape->db);
+        db_say(&tape->problem, tape->path, "the tape is damaged; `sqlite3 TAPE .dump` prints what is sound", tape->db);
     else if (e)
         db_say(&tape->problem, tape->path, "cannot read the tape", tape->db);
     return tape_terminate(tape, e);
