@@ -7,7 +7,6 @@
     X(LIMIT_HEAD_BYTES, 65536, "bytes of one message head (start line and fields), and of one trailer block")          \
     X(LIMIT_INFORMATIONAL_BYTES, 65536, "bytes of all 1xx responses to one request")                                   \
     X(LIMIT_HEADERS, 256, "fields in one message head")                                                                \
-    X(LIMIT_INFORMATIONAL, 100, "informational responses (1xx) before one final response")                             \
     X(LIMIT_TARGET_BYTES, 32768, "bytes of a request target")                                                          \
     X(LIMIT_METHOD_BYTES, 64, "bytes of a request method")                                                             \
     X(LIMIT_CHUNK_EXTENSION_BYTES, 4096, "bytes of the extensions of one chunk (RFC 9112, section 7.1.1)")             \

@@ -369,7 +369,8 @@ static bool is_informational(const struct h1 *c)
 static enum err informational_take(struct h1 *c)
 {
     c->informational_bytes += c->head.headers.block.n;
-    if (++c->informational > LIMIT_INFORMATIONAL || c->informational_bytes > LIMIT_INFORMATIONAL_BYTES)
+    c->informational++;
+    if (c->informational_bytes > LIMIT_INFORMATIONAL_BYTES)
         return h1_refuse(c, ERR_LIMIT, "too many informational responses");
     return c->events.informational ? c->events.informational(c->ctx, &c->head) : ERR_OK;
 }

@@ -9,8 +9,8 @@
 static const char *const keep_sql[] = {
     "DELETE FROM chunk WHERE body IN (SELECT request_body FROM flow WHERE id = ?1 UNION ALL SELECT response_body FROM flow WHERE id = ?1)",
     "DELETE FROM body WHERE id IN (SELECT request_body FROM flow WHERE id = ?1 UNION ALL SELECT response_body FROM flow WHERE id = ?1)",
-    "DELETE FROM header_block WHERE id IN (SELECT request_headers FROM flow WHERE id = ?1 UNION ALL SELECT response_headers FROM flow "
-    "WHERE id = ?1 UNION ALL SELECT request_trailers FROM flow WHERE id = ?1 UNION ALL SELECT response_trailers FROM flow WHERE id = ?1)",
+    ("DELETE FROM header_block WHERE id IN (SELECT request_headers FROM flow WHERE id = ?1 UNION ALL SELECT response_headers FROM flow "
+     "WHERE id = ?1 UNION ALL SELECT request_trailers FROM flow WHERE id = ?1 UNION ALL SELECT response_trailers FROM flow WHERE id = ?1)"),
     "DELETE FROM message WHERE flow = ?1",
     "DELETE FROM flow WHERE id = ?1",
 };

@@ -73,8 +73,8 @@ static void flow(struct filtered *f, uint64_t id, unsigned status, const char *b
 static void assert_no_orphans(const char *path)
 {
     static const char *const none[] = {
-        "SELECT count(*) FROM body WHERE id NOT IN (SELECT request_body FROM flow WHERE request_body NOT NULL UNION SELECT response_body "
-        "FROM flow WHERE response_body NOT NULL UNION SELECT chain FROM connection WHERE chain NOT NULL)",
+        ("SELECT count(*) FROM body WHERE id NOT IN (SELECT request_body FROM flow WHERE request_body NOT NULL UNION SELECT response_body "
+         "FROM flow WHERE response_body NOT NULL UNION SELECT chain FROM connection WHERE chain NOT NULL)"),
         "SELECT count(*) FROM chunk WHERE body NOT IN (SELECT id FROM body)",
         "SELECT count(*) FROM message WHERE flow NOT IN (SELECT id FROM flow)",
         "SELECT count(*) FROM header_block WHERE id NOT IN (SELECT request_headers FROM flow UNION SELECT response_headers FROM flow)",
