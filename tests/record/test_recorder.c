@@ -829,7 +829,8 @@ static void killed(void **state)
         assert_true(child > 0);
         (void)close(pipes[1]);
         uint64_t end = clock_mono_ns() + (150 + (uint64_t)round * 37) * NS_PER_MS;
-        while ((count <= 10 || clock_mono_ns() < end) && count < 4096 && read(pipes[0], told, sizeof told) == sizeof told)
+        while ((count <= 10 || clock_mono_ns() < end) && count < 4096 &&
+               read(pipes[0], told, sizeof told) == sizeof told)
             memcpy(history[count++], told, sizeof told);
         assert_int_equal(kill(child, SIGKILL), 0);
         uint64_t killed_ns = clock_mono_ns();
