@@ -48,9 +48,10 @@ def unprivileged():
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", *(["[::1]"] if IPV6 else [])])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_port_in_use(here, host, workers):
-    family = socket.AF_INET6 if host == "[::1]" else socket.AF_INET
+    # The first address of the name is the one to listen on.
+    family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)[0]
     with socket.socket(family) as other:
-        other.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+        other.bind((address[0], 0))
         other.listen()
         port = other.getsockname()[1]
         for command in (["record", "--force", "-o", "a.tape"], ["record", "--append", "-o", "a.tape"], ["record", "-o", "new.tape"],
