@@ -22,8 +22,8 @@ demo_packages='
 test_packages='
     apache2-utils binutils brotli ca-certificates chromium?chromium clang clang-format clang-tidy curl
     default-jdk-headless?javac git gnutls-bin golang-go?go haproxy iproute2 libclang-rt-dev libcmocka-dev libnginx-mod-http-echo
-    libnss3-tools man-db ncat netcat-openbsd nginx node-undici nodejs?node openssl procps python3 python3-aiohttp
-    python3-cryptography python3-httpx python3-jsonschema python3-pip python3-pytest python3-pytest-timeout
+    libnss3-tools man-db nghttp2-client ncat netcat-openbsd nginx node-undici nodejs?node openssl procps python3 python3-aiohttp
+    python3-cryptography python3-h2 python3-httpx python3-jsonschema python3-pip python3-pytest python3-pytest-timeout
     python3-pytest-xdist python3-requests sqlite3 strace unzip wget wrk zip zstd'
 bench_packages='
     haproxy nginx openssl python3 wrk'

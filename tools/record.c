@@ -24,7 +24,7 @@ struct record {
     struct serve_options serve;
     const char *output; /* NULL: the default name */
     char default_name[64];
-    bool append, force, insecure, has_upstream;
+    bool append, force, insecure, has_upstream, no_http2;
     const char *upstream_ca;
     uint64_t max_body, commit_ms; /* 0: all of it; the default */
     struct tape_filter *filter;   /* NULL: all flows */
@@ -98,7 +98,8 @@ static enum err record_option(void *ctx, enum option_id id, const char *value, s
     case OPT_INSECURE:
         r->insecure = true;
         return ERR_OK;
-    case OPT_NO_HTTP2: /* nothing else is offered yet */
+    case OPT_NO_HTTP2:
+        r->no_http2 = true;
         return ERR_OK;
     case OPT_CONNECT_TO:
         return take_map(r, value, problem);
@@ -185,6 +186,7 @@ static enum err record_prepare(void *ctx, const struct log *log, struct buf *pro
         .maps = r->maps,
         .maps_n = r->maps_n,
         .upstream = r->has_upstream ? &r->upstream : NULL,
+        .no_http2 = r->no_http2,
         .log = log,
         .connects = &r->connects,
     };

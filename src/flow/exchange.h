@@ -75,6 +75,7 @@ struct exchange {
     uint64_t sent_ns;                 /* when the request head was handed to the server connection; 0: not yet */
     const struct origin_facts *facts; /* what the probe of this tunnel said; borrowed from the client leg; NULL: none */
     const char *intercepted_sni;      /* the name in the client's TLS, "" plain; borrowed from the client leg */
+    struct span alpn_offer;  /* of the client's TLS, as on the wire; borrowed from the client leg; empty: none */
     struct span tunnel_host; /* CONNECT's target, when inside one; borrowed from the client leg; empty: the URL says */
     unsigned tunnel_port;
     bool tunnel_tls; /* FLOW_TUNNEL: the client's TLS was taken off; towards the origin it is put on again */

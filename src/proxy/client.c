@@ -19,13 +19,14 @@
 #include <unistd.h>
 
 static const unsigned client_next[] = {
-    [CLIENT_SNIFF] = BIT(CLIENT_HTTP) | BIT(CLIENT_PROBING) | BIT(CLIENT_TLS) | BIT(CLIENT_CLOSING),
-    [CLIENT_TUNNELLED] =
-        BIT(CLIENT_PROBING) | BIT(CLIENT_TLS) | BIT(CLIENT_HTTP) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
+    [CLIENT_SNIFF] = BIT(CLIENT_HTTP) | BIT(CLIENT_HTTP2) | BIT(CLIENT_PROBING) | BIT(CLIENT_TLS) | BIT(CLIENT_CLOSING),
+    [CLIENT_TUNNELLED] = BIT(CLIENT_PROBING) | BIT(CLIENT_TLS) | BIT(CLIENT_HTTP) | BIT(CLIENT_HTTP2) |
+                         BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
     [CLIENT_PROBING] = BIT(CLIENT_TLS) | BIT(CLIENT_CLOSING),
     [CLIENT_TLS] = BIT(CLIENT_INSIDE) | BIT(CLIENT_CLOSING),
-    [CLIENT_INSIDE] = BIT(CLIENT_HTTP) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
+    [CLIENT_INSIDE] = BIT(CLIENT_HTTP) | BIT(CLIENT_HTTP2) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
     [CLIENT_HTTP] = BIT(CLIENT_TUNNELLED) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
+    [CLIENT_HTTP2] = BIT(CLIENT_CLOSING),
     [CLIENT_RAW] = BIT(CLIENT_CLOSING),
     [CLIENT_CLOSING] = 0,
 };
@@ -39,6 +40,7 @@ void client_enter(struct client *c, enum client_state to)
 static void client_free(struct client *c)
 {
     h1_destroy(&c->h1);
+    h2_destroy(&c->h2);
     head_free(&c->head);
     buf_free(&c->held);
     buf_free(&c->out);
@@ -64,6 +66,7 @@ void client_end(struct client *c, enum stream_close_how how, enum err why, const
     if (c->probing)
         origin->ops->probe_cancel(origin, &c->probe);
     client_exchange_end(c, why, reason);
+    client_h2_cut(c, why, reason);
     loop_stop_task(w->env.loop, &c->timer);
     loop_stop_task(w->env.loop, &c->resume);
     WORKER_COUNT(w, bytes_in, conn_bytes_in(c->conn));
@@ -91,7 +94,9 @@ void client_stop(struct client *c, bool now)
     c->busy++;
     c->stopping = true;
     c->keep_alive = false;
-    if (now || (!c->x && !c->probing && c->held.n == 0))
+    if (!now && c->state == CLIENT_HTTP2)
+        client_h2_stop(c);
+    else if (now || (!c->x && !c->probing && c->held.n == 0))
         client_end(c, STREAM_FLUSH, ERR_SHUTDOWN, "ringtape was stopped before the flow ended");
     client_leave(c);
 }
@@ -108,6 +113,7 @@ void client_update_reading(struct client *c)
     if (c->state == CLIENT_CLOSING)
         return;
     bool pause = c->request_paused || c->held.n >= LIMIT_CLIENT_HELLO_BYTES || client_clogged(c) ||
+                 (c->state == CLIENT_HTTP2 && conn_full(c->conn)) ||
                  (c->state == CLIENT_HTTP && c->request_done && c->held.n > 0);
     if (pause == c->paused)
         return;
@@ -156,7 +162,8 @@ static void client_to_http(struct client *c)
 static struct span client_alpn(const struct client *c)
 {
     bool asked = c->state == CLIENT_PROBING && c->facts.error == ERR_OK;
-    struct span alpn = asked ? span_str(c->facts.alpn) : SPAN("http/1.1");
+    struct span best = hello_offers(c->hello.alpn, SPAN("h2")) ? SPAN("h2") : SPAN("http/1.1");
+    struct span alpn = asked ? span_str(c->facts.alpn) : best;
     return hello_offers(c->hello.alpn, alpn) ? alpn : SPAN_EMPTY;
 }
 
@@ -231,6 +238,8 @@ static void client_probe(struct client *c)
     }
 }
 
+static void client_to_h2(struct client *c);
+
 static void client_secured(void *ctx)
 {
     struct client *c = ctx;
@@ -242,7 +251,10 @@ static void client_secured(void *ctx)
     connection_set(c->info->tls_cipher, sizeof c->info->tls_cipher, span_str(info.cipher));
     c->info->tls_resumed = info.resumed;
     client_enter(c, CLIENT_INSIDE);
-    client_start_timer(c);
+    if (strcmp(info.alpn, "h2") == 0)
+        client_to_h2(c);
+    else
+        client_start_timer(c);
 }
 
 /* ---- what does it speak? ---- */
@@ -265,12 +277,30 @@ static const char *client_host(const struct client *c)
     return c->hello.server_name[0] ? c->hello.server_name : c->tunnel_host;
 }
 
+/* `held` begins with HTTP/2's preface. */
+static void client_to_h2(struct client *c)
+{
+    struct buf held = c->held;
+    c->held = BUF_INIT;
+    enum err e = client_h2_begin(c);
+    if (e)
+        client_end(c, STREAM_ABORT, e, err_text(e));
+    else if (held.n)
+        client_h2_input(c, buf_span(&held));
+    buf_free(&held);
+}
+
 static void client_told_apart(struct client *c)
 {
     bool inside = c->state == CLIENT_INSIDE, fresh = c->state == CLIENT_SNIFF;
     if (inside)
         worker_trusted(c->worker, client_host(c));
     enum err e = inside ? ERR_PARSE : client_try_tls(c);
+    if (e == ERR_OK || e == ERR_AGAIN)
+        return;
+    e = h2_sniff(buf_span(&c->held));
+    if (e == ERR_OK)
+        client_to_h2(c);
     if (e == ERR_OK || e == ERR_AGAIN)
         return;
     enum err http = sniff_http(buf_span(&c->held));
@@ -306,6 +336,9 @@ static void client_data(void *ctx, struct span in)
         break;
     case CLIENT_HTTP:
         client_http_input(c, in);
+        break;
+    case CLIENT_HTTP2:
+        client_h2_input(c, in);
         break;
     case CLIENT_RAW:
         client_raw_input(c, in);
@@ -415,7 +448,9 @@ static void client_drained(void *ctx)
     struct client *c = ctx;
     c->busy++;
     c->active_ns = loop_now_ns(c->worker->env.loop);
-    if (c->x)
+    if (c->state == CLIENT_HTTP2)
+        client_h2_flush(c);
+    else if (c->x)
         exchange_pause_response(c->x, false);
     else if (c->state == CLIENT_HTTP && c->held.n)
         loop_start(c->worker->env.loop, &c->resume, 0);
@@ -443,6 +478,11 @@ static const struct conn_events client_conn_events = {client_secured, client_dat
 
 /* ---- timers ---- */
 
+static bool client_in_exchange(const struct client *c)
+{
+    return c->x || !list_empty(&c->streams);
+}
+
 /* After CONNECT: has the client begun with anything but a ClientHello, or with nothing? */
 static bool client_may_be_raw(const struct client *c)
 {
@@ -452,7 +492,7 @@ static bool client_may_be_raw(const struct client *c)
 /* What the client is waited for in its present state. */
 static uint64_t client_patience_ms(const struct client *c)
 {
-    if (c->x)
+    if (client_in_exchange(c))
         return LIMIT_STALL_MS;
     switch (c->state) {
     case CLIENT_SNIFF:
@@ -462,6 +502,8 @@ static uint64_t client_patience_ms(const struct client *c)
         return client_may_be_raw(c) ? LIMIT_SNIFF_MS : LIMIT_HEAD_MS;
     case CLIENT_HTTP:
         return h1_in_message(c->h1) ? LIMIT_HEAD_MS : LIMIT_CLIENT_IDLE_MS;
+    case CLIENT_HTTP2:
+        return LIMIT_CLIENT_IDLE_MS;
     case CLIENT_PROBING: /* the probe has its own limits */
     case CLIENT_RAW:
         return LIMIT_STALL_MS;
@@ -484,12 +526,13 @@ static void client_timer(struct task *task)
     c->busy++;
     if (c->state == CLIENT_TUNNELLED && client_may_be_raw(c)) {
         client_raw_begin(c); /* the server speaks first, or is to speak now */
-    } else if (c->x && now - c->active_ns < LIMIT_STALL_MS * NS_PER_MS) {
+    } else if (client_in_exchange(c) && now - c->active_ns < LIMIT_STALL_MS * NS_PER_MS) {
         loop_start(c->worker->env.loop, &c->timer, LIMIT_STALL_MS * NS_PER_MS - (now - c->active_ns));
     } else if (c->state == CLIENT_HTTP && !c->x && h1_in_message(c->h1)) {
         client_http_answer(c, 408, "Request Timeout", "", "ringtape: the request head did not come in time\n", true);
     } else {
-        client_end(c, c->x ? STREAM_ABORT : STREAM_FLUSH, c->x ? ERR_TIMEOUT : ERR_CLOSED,
+        bool stalled = client_in_exchange(c);
+        client_end(c, stalled ? STREAM_ABORT : STREAM_FLUSH, stalled ? ERR_TIMEOUT : ERR_CLOSED,
                    "nothing moved for too long");
     }
     client_leave(c);
@@ -501,7 +544,9 @@ static void client_resume(struct task *task)
     struct buf held = c->held;
     c->held = BUF_INIT;
     c->busy++;
-    if (c->state == CLIENT_HTTP)
+    if (c->state == CLIENT_HTTP2)
+        client_h2_flush(c);
+    else if (c->state == CLIENT_HTTP)
         client_http_input(c, buf_span(&held));
     else if (c->state == CLIENT_RAW && held.n)
         client_raw_input(c, buf_span(&held));
@@ -529,6 +574,7 @@ static struct client *client_create(struct worker *w, const struct sockaddr_stor
     c->worker = w;
     c->keep_alive = true;
     list_init(&c->link);
+    list_init(&c->streams);
     task_init(&c->timer, client_timer);
     task_init(&c->resume, client_resume);
     net_address_text((const struct sockaddr *)peer, c->info->peer);

@@ -57,7 +57,7 @@ static const char *status_reason(unsigned status)
 /* ---- requests ---- */
 
 /* The user name of Proxy-Authorization: Basic names the track. False: `--proxy-auth` asks for something else. */
-static bool client_authorise(struct client *c, const struct headers *fields)
+bool client_authorise(struct client *c, const struct headers *fields)
 {
     const char *wanted = c->worker->options->proxy_auth;
     struct span value;
@@ -83,7 +83,7 @@ static void client_refuse(struct client *c, unsigned status, const char *reason,
     client_http_answer(c, status, reason, extra, body, false);
 }
 
-static const struct proxy_reverse *client_reverse(const struct client *c, struct span host)
+const struct proxy_reverse *client_reverse(const struct client *c, struct span host)
 {
     const struct proxy_options *o = c->worker->options;
     for (size_t i = 0; i < o->reverse_n; i++)
@@ -92,45 +92,44 @@ static const struct proxy_reverse *client_reverse(const struct client *c, struct
     return NULL;
 }
 
-static enum err client_set_host_field(struct client *c)
+static enum err client_set_host_field(struct head *h)
 {
     struct buf host = BUF_INIT;
-    struct span scheme = head_span(&c->head, c->head.scheme), name = head_span(&c->head, c->head.host);
+    struct span scheme = head_span(h, h->scheme), name = head_span(h, h->host);
     bool v6 = span_find(name, ':') < name.n;
     unsigned usual = span_eq(scheme, SPAN("https")) ? 443 : 80;
     enum err e = buf_printf(&host, v6 ? "[%.*s]" : "%.*s", (int)name.n, (const char *)name.p);
-    if (!e && c->head.port != usual)
-        e = buf_printf(&host, ":%u", c->head.port);
+    if (!e && h->port != usual)
+        e = buf_printf(&host, ":%u", h->port);
     if (!e)
-        e = headers_set(&c->head.headers, SPAN("Host"), buf_span(&host));
+        e = headers_set(&h->headers, SPAN("Host"), buf_span(&host));
     buf_free(&host);
     return e;
 }
 
-static enum err client_aim_reverse(struct client *c, const struct proxy_reverse *to)
+static enum err client_aim_reverse(struct head *h, const struct proxy_reverse *to)
 {
-    enum err e = head_set(&c->head, &c->head.scheme, span_str(to->scheme));
+    enum err e = head_set(h, &h->scheme, span_str(to->scheme));
     if (!e)
-        e = head_set(&c->head, &c->head.host, span_str(to->to_host));
-    c->head.port = to->to_port;
+        e = head_set(h, &h->host, span_str(to->to_host));
+    h->port = to->to_port;
     if (!e && to->prefix[0]) {
         struct buf path = BUF_INIT;
         e = buf_put_str(&path, to->prefix);
         if (!e)
-            e = buf_put(&path, head_span(&c->head, c->head.path));
+            e = buf_put(&path, head_span(h, h->path));
         if (!e)
-            e = head_set(&c->head, &c->head.path, buf_span(&path));
+            e = head_set(h, &h->path, buf_span(&path));
         buf_free(&path);
     }
-    return e ? e : client_set_host_field(c);
+    return e ? e : client_set_host_field(h);
 }
 
 /* Fills in scheme, host and port. *page: the client took us for the web server. */
-static enum err client_aim(struct client *c, const struct h1_message *message, bool *page)
+enum err client_aim(struct client *c, struct head *h, bool absolute, bool *page)
 {
-    struct head *h = &c->head;
     *page = false;
-    if (message->absolute_form) {
+    if (absolute) {
         struct span scheme = head_span(h, h->scheme), host = head_span(h, h->host), sent;
         if (!span_eq(scheme, SPAN("http")) && !span_eq(scheme, SPAN("https")))
             return ERR_UNSUPPORTED;
@@ -141,11 +140,11 @@ static enum err client_aim(struct client *c, const struct h1_message *message, b
             if (e)
                 return e;
         }
-        return same ? ERR_OK : client_set_host_field(c);
+        return same ? ERR_OK : client_set_host_field(h);
     }
     const struct proxy_reverse *to = c->tunnel_host[0] ? NULL : client_reverse(c, head_span(h, h->host));
     if (to)
-        return client_aim_reverse(c, to);
+        return client_aim_reverse(h, to);
     enum err e = head_set(h, &h->scheme, c->tls ? SPAN("https") : SPAN("http"));
     if (!e && c->tunnel_host[0]) {
         h->port = c->tunnel_port;
@@ -159,10 +158,11 @@ static enum err client_aim(struct client *c, const struct h1_message *message, b
     return e;
 }
 
-static enum err client_exchange_begin(struct client *c, enum flow_kind kind)
+enum err client_exchange_begin(struct client *c, enum flow_kind kind, const struct exchange_client *ops, void *ctx,
+                               struct exchange **out)
 {
     struct worker *w = c->worker;
-    if (!c->info->alpn[0] && !c->x && c->info->host[0] == '\0' && c->tunnel_host[0]) {
+    if (c->info->host[0] == '\0' && c->tunnel_host[0]) {
         connection_set(c->info->host, sizeof c->info->host, span_str(c->tunnel_host));
         c->info->port = c->tunnel_port;
     }
@@ -170,17 +170,19 @@ static enum err client_exchange_begin(struct client *c, enum flow_kind kind)
         c->reported = true;
         pipeline_connection(&w->pipeline, c->info);
     }
-    enum err e = exchange_create(&c->x, worker_next_exchange(w), kind, &w->pipeline, c->info, &client_exchange_ops, c);
+    enum err e = exchange_create(out, worker_next_exchange(w), kind, &w->pipeline, c->info, ops, ctx);
     if (e)
         return e;
     WORKER_COUNT(w, exchanges, 1);
     WORKER_COUNT(w, exchanges_now, 1);
-    c->x->track = span_str(c->track);
-    c->x->facts = c->facts.error ? &c->facts : NULL;
-    c->x->intercepted_sni = c->hello.server_name;
-    c->x->tunnel_host = span_str(c->tunnel_host);
-    c->x->tunnel_port = c->tunnel_port;
-    c->x->tunnel_tls = c->tls;
+    struct exchange *x = *out;
+    x->track = span_str(c->track);
+    x->facts = c->facts.error ? &c->facts : NULL;
+    x->intercepted_sni = c->hello.server_name;
+    x->alpn_offer = c->hello.alpn;
+    x->tunnel_host = span_str(c->tunnel_host);
+    x->tunnel_port = c->tunnel_port;
+    x->tunnel_tls = c->tls;
     client_start_timer(c);
     return ERR_OK;
 }
@@ -204,13 +206,13 @@ static enum err client_give(struct client *c, const struct event *event)
 static enum err client_h1_request(struct client *c, const struct h1_message *message)
 {
     bool page;
-    enum err e = client_aim(c, message, &page);
+    enum err e = client_aim(c, &c->head, message->absolute_form, &page);
     if (e == ERR_UNSUPPORTED) {
         client_refuse(c, 400, "Bad Request", "", "ringtape: only http and https URLs can be asked for\n");
         return ERR_OK;
     }
     if (!e)
-        e = client_exchange_begin(c, FLOW_HTTP);
+        e = client_exchange_begin(c, FLOW_HTTP, &client_exchange_ops, c, &c->x);
     if (e)
         return e;
     if (page)
@@ -339,6 +341,24 @@ static void client_settle(struct client *c)
     }
 }
 
+void client_record_anomaly(struct client *c, const struct head *seen, enum err why, const char *reason)
+{
+    struct head head = HEAD_INIT;
+    struct exchange *x = NULL;
+    head_clear(&head, HEAD_REQUEST);
+    enum err e = seen ? head_copy(&head, seen) : ERR_OK;
+    if (!e && !head.host.n) {
+        head.port = c->tunnel_port;
+        e = head_set(&head, &head.host, span_str(c->tunnel_host));
+    }
+    if (!e)
+        e = exchange_create(&x, worker_next_exchange(c->worker), FLOW_HTTP, &c->worker->pipeline, c->info, NULL, c);
+    if (!e)
+        exchange_record_failure(x, &head, why, reason);
+    exchange_destroy(&x, ERR_OK, "");
+    head_free(&head);
+}
+
 /* A request that cannot be understood: it is answered, put on the tape as an anomaly, and never passed on. */
 static void client_bad_request(struct client *c, enum err why)
 {
@@ -352,17 +372,7 @@ static void client_bad_request(struct client *c, enum err why)
         exchange_request(c->x, &event);
         client_exchange_end(c, why, text);
     } else {
-        struct head head = HEAD_INIT;
-        struct exchange *x = NULL;
-        head_clear(&head, HEAD_REQUEST);
-        head.port = c->tunnel_port;
-        enum err e = head_set(&head, &head.host, span_str(c->tunnel_host));
-        if (!e)
-            e = exchange_create(&x, worker_next_exchange(c->worker), FLOW_HTTP, &c->worker->pipeline, c->info, NULL, c);
-        if (!e)
-            exchange_record_failure(x, &head, why, text);
-        exchange_destroy(&x, ERR_OK, "");
-        head_free(&head);
+        client_record_anomaly(c, NULL, why, text);
     }
     if (answered)
         client_end(c, STREAM_ABORT, why, text);
@@ -543,7 +553,7 @@ void client_raw_begin(struct client *c)
     client_enter(c, CLIENT_RAW);
     enum err e = client_tunnel_head(c, &head);
     if (!e)
-        e = client_exchange_begin(c, FLOW_TUNNEL);
+        e = client_exchange_begin(c, FLOW_TUNNEL, &client_exchange_ops, c, &c->x);
     if (!e) {
         struct event event = {.part = PART_HEAD, .at_ns = client_now(c), .head = &head};
         e = client_give(c, &event);

@@ -3,6 +3,7 @@
 #define RINGTAPE_PROXY_CLIENT_INTERNAL_H
 
 #include "http/h1.h"
+#include "http/h2.h"
 #include "proxy/client.h"
 #include "proxy/conn.h"
 #include "tls/hello.h"
@@ -14,6 +15,7 @@
     X(CLIENT_TLS)       /* our handshake with the client */                                                            \
     X(CLIENT_INSIDE)    /* inside TLS: HTTP or anything else? */                                                       \
     X(CLIENT_HTTP)                                                                                                     \
+    X(CLIENT_HTTP2)                                                                                                    \
     X(CLIENT_RAW) /* bytes */                                                                                          \
     X(CLIENT_CLOSING)
 
@@ -47,7 +49,7 @@ struct client {
 
     /* HTTP/1.1 */
     struct h1 *h1;
-    struct task resume; /* goes on with `held` */
+    struct task resume; /* goes on with `held`; HTTP/2: sends what there is */
     struct exchange *x;
     struct head head; /* the request as it is passed on */
     struct buf out;
@@ -64,6 +66,10 @@ struct client {
     bool feeding;    /* the codec is on the stack */
     bool last_chunk; /* of the response, has gone out */
     bool reported;   /* the taps know the connection */
+
+    /* HTTP/2 */
+    struct h2 *h2;
+    struct list streams; /* struct client_stream */
 };
 
 void client_enter(struct client *c, enum client_state to);
@@ -78,7 +84,24 @@ void client_update_reading(struct client *c);
 void client_exchange_end(struct client *c, enum err why, const char *reason);
 void client_start_timer(struct client *c);
 
+/* client_h2.c */
+MUST_USE enum err client_h2_begin(struct client *c); /* creates the engine */
+void client_h2_input(struct client *c, struct span in);
+void client_h2_flush(struct client *c);
+void client_h2_stop(struct client *c);                                  /* no new streams; ends when the last is done */
+void client_h2_cut(struct client *c, enum err why, const char *reason); /* lets all exchanges go */
+
 /* client_http.c */
+struct exchange_client;
+MUST_USE enum err client_exchange_begin(struct client *c, enum flow_kind kind, const struct exchange_client *ops,
+                                        void *ctx, struct exchange **x);
+/* Does the user name and password of Proxy-Authorization suffice? It names the track, too. */
+bool client_authorise(struct client *c, const struct headers *fields);
+const struct proxy_reverse *client_reverse(const struct client *c, struct span host);
+/* Fills in scheme, host and port. *page: the client took us for the web server. Fails with ERR_UNSUPPORTED (scheme), ERR_NOMEM. */
+MUST_USE enum err client_aim(struct client *c, struct head *h, bool absolute, bool *page);
+/* A request that was refused, never passed on: a row on the tape all the same. */
+void client_record_anomaly(struct client *c, const struct head *seen, enum err why, const char *reason);
 MUST_USE enum err client_http_begin(struct client *c); /* creates the codec */
 void client_http_input(struct client *c, struct span in);
 void client_http_eof(struct client *c);

@@ -1,36 +1,27 @@
-/* network.c: the origin that is the network. A `call` is one exchange at work here; an `inquiry` is a probe at work.
+/* network.c: the origin that is the network. A `call` is one exchange at work here.
  *
  *   call:  WAITING (no connection yet; the request is held) ──> SENT (the head has gone out) ──> RAW (tunnel, upgrade)
  *
- * Invariants: a call has an upstream from its first step on, unless its failure is on its way (`fail` runs). A request may be
+ * Invariants: a call has either an upstream (`up`, its own while it lasts) or a stream of a shared one (`ride`) from its first step on, unless its
+ * failure is on its way (`fail` runs). A request may be
  * sent again only while nothing of the response was heard and all of the request is still held in `body`. The pool's list of
  * one worker holds idle upstreams, the most recently used first. */
-#include "proxy/network.h"
+#include "proxy/network_internal.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/util.h"
-#include "proxy/upstream.h"
 #include "tls/hello.h"
 
 #include <assert.h>
 #include <stdio.h>
 
-struct network {
-    struct origin origin;
-    struct network_options options;
-    struct upstream_env env;
-    struct list pool;      /* idle upstreams, the latest first */
-    size_t pool_n, open_n; /* idle ones; all */
-    struct task reap;
-    struct buf scratch; /* chunk framing on its way; kept, so that no piece of a body allocates */
-};
-
 struct call {
     struct network *net;
     struct exchange *x;
     struct upstream *up;
+    struct shared_request *ride;
     struct head head;
     struct h1_out plan;
     struct buf body; /* of the request: held while waiting, and kept for a retry */
@@ -43,17 +34,13 @@ struct call {
     bool keep;        /* `body` still is the whole request body: it could be sent again */
     bool fresh;       /* this connection carried no exchange before */
     bool pooled;      /* it was idle: its end may have been under way already */
+    bool no_body;     /* the request ends with its head */
+    bool heard;       /* something of the response came, on a ride */
     bool retried, raw, has_trailers, request_paused, response_paused;
 };
 
-struct inquiry {
-    struct network *net;
-    struct probe *probe;
-    struct upstream *up;
-    struct task done; /* answers from the pool come later all the same */
-};
-
 static const struct upstream_user call_user;
+static const struct shared_user ride_user;
 
 /* ---- pool ---- */
 
@@ -75,7 +62,7 @@ static void network_gone(void *ctx, struct upstream *u)
     n->pool_n--;
 }
 
-static struct upstream *network_find_idle(struct network *n, const struct upstream_key *key)
+struct upstream *network_find_idle(struct network *n, const struct upstream_key *key)
 {
     LIST_FOREACH (it, &n->pool) {
         struct upstream *u = upstream_of_pool_link(it);
@@ -86,11 +73,42 @@ static struct upstream *network_find_idle(struct network *n, const struct upstre
 }
 
 /* A new connection is wanted: idle ones give way when descriptors are few. */
-static void network_make_room(struct network *n)
+void network_make_room(struct network *n)
 {
     size_t max = proxy_worker_origins(n->env.worker);
     while (!list_empty(&n->pool) && n->open_n + 1 > max)
         upstream_release(upstream_of_pool_link(n->pool.prev), false);
+}
+
+struct shared *network_find_shared(struct network *n, const struct upstream_key *key)
+{
+    LIST_FOREACH (it, &n->shared) {
+        struct shared *s = shared_of_link(it);
+        if (shared_can_take(s) && upstream_key_equal(shared_key(s), key))
+            return s;
+    }
+    return NULL;
+}
+
+enum err network_share(struct network *n, struct upstream *u, struct shared **out)
+{
+    enum err e = shared_create(out, u, n->env.worker->loop);
+    if (e)
+        return e;
+    list_push_front(&n->shared, shared_link(*out));
+    if (!task_waiting(&n->reap))
+        loop_start(n->env.worker->loop, &n->reap, LIMIT_POOL_IDLE_MS * NS_PER_MS / 2);
+    return ERR_OK;
+}
+
+static void network_reap_shared(struct network *n, uint64_t now)
+{
+    LIST_FOREACH (it, &n->shared) {
+        struct shared *s = shared_of_link(it);
+        uint64_t since = shared_idle_since_ns(s);
+        if (since && now - since >= LIMIT_POOL_IDLE_MS * NS_PER_MS)
+            shared_close(&s);
+    }
 }
 
 static void network_reap(struct task *task)
@@ -103,19 +121,44 @@ static void network_reap(struct task *task)
             break;
         upstream_release(oldest, false);
     }
-    if (!list_empty(&n->pool))
+    network_reap_shared(n, now);
+    if (!list_empty(&n->pool) || !list_empty(&n->shared))
         loop_start(n->env.worker->loop, &n->reap, LIMIT_POOL_IDLE_MS * NS_PER_MS / 2);
 }
 
 /* ---- keys ---- */
 
-static void key_set_alpn(struct upstream_key *key, struct span offer)
+static bool key_add_alpn(struct upstream_key *key, struct span protocol)
 {
-    static const char http11[] = "\x08http/1.1";
-    if (!hello_offers(offer, SPAN("http/1.1")))
-        return;
-    key->alpn_n = sizeof http11 - 1;
-    memcpy(key->alpn, http11, key->alpn_n);
+    if (key->alpn_n + 1 + protocol.n > sizeof key->alpn)
+        return false;
+    key->alpn[key->alpn_n++] = (char)protocol.n;
+    memcpy(key->alpn + key->alpn_n, protocol.p, protocol.n);
+    key->alpn_n += protocol.n;
+    return true;
+}
+
+void network_offer(const struct network *n, struct upstream_key *key, struct span offer)
+{
+    for (size_t at = 0; at < offer.n;) {
+        struct span name = span_first(span_from(offer, at + 1), offer.p[at]);
+        at += 1 + (size_t)offer.p[at];
+        bool h2 = span_eq(name, SPAN("h2")) && !n->options.no_http2;
+        if ((h2 || span_eq(name, SPAN("http/1.1"))) && !key_add_alpn(key, name))
+            return;
+    }
+}
+
+/* In a tunnel what the client offered, so that the probe's connection serves; else what the client speaks itself. An upgrade is HTTP/1.1's. */
+static struct span call_offer(const struct call *call)
+{
+    const struct exchange *x = call->x;
+    static const char both[] = "\x02h2\x08http/1.1", http11[] = "\x08http/1.1";
+    if (call->plan.upgrade)
+        return span_str(http11);
+    if (x->tunnel_host.n > 0)
+        return x->alpn_offer;
+    return strcmp(x->client->alpn, "h2") == 0 ? span_str(both) : span_str(http11);
 }
 
 static void call_key(struct call *call)
@@ -129,12 +172,13 @@ static void call_key(struct call *call)
     key->port = tunnelled ? x->tunnel_port : call->head.port;
     key->raw = x->kind == FLOW_TUNNEL;
     key->tls = key->raw ? x->tunnel_tls : span_eq(head_span(&call->head, call->head.scheme), SPAN("https"));
+    key->h2c = !key->raw && !key->tls && tunnelled && strcmp(x->client->alpn, "h2c") == 0;
     if (!key->tls)
         return;
     bool named = x->intercepted_sni[0] && tunnelled;
     connection_set(key->sni, sizeof key->sni, named ? span_str(x->intercepted_sni) : span_str(key->host));
     if (!key->raw)
-        key_set_alpn(key, SPAN("\x08http/1.1"));
+        network_offer(call->net, key, call_offer(call));
 }
 
 /* ---- the end of a call ---- */
@@ -162,6 +206,19 @@ static void call_wire_bytes(struct call *call)
         call->x->response_wire_bytes = m->head_bytes + m->body_wire_bytes;
 }
 
+/* Lets go of the connection or stream, wherever it stands. */
+static void call_release(struct call *call, bool reusable)
+{
+    struct upstream *up = call->up;
+    struct shared_request *ride = call->ride;
+    call->up = NULL;
+    call->ride = NULL;
+    if (up)
+        upstream_release(up, reusable);
+    if (ride)
+        shared_release(ride);
+}
+
 /* From the loop. */
 static void call_fail(struct call *call, enum err why, const char *reason)
 {
@@ -169,9 +226,7 @@ static void call_fail(struct call *call, enum err why, const char *reason)
     char text[256];
     connection_set(text, sizeof text, span_str(reason));
     struct event event = {.part = PART_ERROR, .at_ns = call_now(call), .error = why, .reason = text};
-    if (call->up)
-        upstream_release(call->up, false);
-    call->up = NULL;
+    call_release(call, false);
     call_free(call);
     exchange_response(x, &event);
 }
@@ -202,11 +257,18 @@ static void call_pause_request(struct call *call, bool paused)
     exchange_pause_request(call->x, paused);
 }
 
+static bool call_full(const struct call *call)
+{
+    return call->ride ? shared_full(call->ride) : upstream_full(call->up);
+}
+
 static void call_send_piece(struct call *call, struct span piece)
 {
     struct buf *line = &call->net->scratch;
     buf_clear(line);
-    if (call->raw || call->plan.framing != H1_CHUNKED) {
+    if (call->ride)
+        shared_send(call->ride, piece);
+    else if (call->raw || call->plan.framing != H1_CHUNKED) {
         upstream_send(call->up, piece);
     } else if (h1_put_chunk_begin(line, piece.n)) {
         call_fail_later(call, ERR_NOMEM, err_text(ERR_NOMEM));
@@ -215,12 +277,17 @@ static void call_send_piece(struct call *call, struct span piece)
         upstream_send(call->up, piece);
         upstream_send(call->up, SPAN("\r\n"));
     }
-    if (upstream_full(call->up))
+    if (call_full(call))
         call_pause_request(call, true);
 }
 
 static void call_send_end(struct call *call)
 {
+    if (call->ride) {
+        if (!call->no_body)
+            shared_send_end(call->ride, call->has_trailers ? &call->trailers : NULL);
+        return;
+    }
     if (call->raw) {
         upstream_send_end(call->up);
         return;
@@ -236,6 +303,18 @@ static void call_send_end(struct call *call)
 }
 
 /* The connection stands: everything held goes out. From the loop, or from within open(). */
+static void call_send_held(struct call *call)
+{
+    if (call->body.n)
+        call_send_piece(call, buf_span(&call->body));
+    if (!call->keep)
+        buf_free(&call->body);
+    if (call->ended)
+        call_send_end(call);
+    if (!call_full(call))
+        call_pause_request(call, false);
+}
+
 static void call_send(struct call *call)
 {
     struct exchange *x = call->x;
@@ -249,28 +328,39 @@ static void call_send(struct call *call)
             return;
         }
     }
-    if (call->body.n)
-        call_send_piece(call, buf_span(&call->body));
-    if (!call->keep)
-        buf_free(&call->body);
-    if (call->ended)
-        call_send_end(call);
-    if (!upstream_full(call->up))
-        call_pause_request(call, false);
+    call_send_held(call);
     if (call->response_paused)
         upstream_pause(call->up, true);
+}
+
+/* The same as a stream of a shared connection. */
+static void call_ride(struct call *call, struct shared *shared, bool pooled)
+{
+    struct exchange *x = call->x;
+    call->fresh = !shared_used_before(shared);
+    call->pooled = pooled;
+    call->sent = true;
+    x->sent_ns = call_now(call);
+    exchange_set_server(x, shared_connection(shared), !call->fresh);
+    enum err e = shared_begin(shared, &call->head, call->no_body, &ride_user, call, &call->ride);
+    if (e) {
+        call_fail_later(call, e, "the request cannot be sent on");
+        return;
+    }
+    call_send_held(call);
+    if (call->response_paused)
+        shared_pause(call->ride, true);
 }
 
 static void call_connect(struct call *call, bool pooled)
 {
     struct network *n = call->net;
-    struct upstream *idle = pooled ? network_find_idle(n, &call->key) : NULL;
-    if (pooled && !idle && call->key.alpn_n) {
-        /* Where nothing was offered HTTP/1.1 is spoken all the same: the probe of a client without ALPN opened it so. */
-        struct upstream_key silent = call->key;
-        silent.alpn_n = 0;
-        idle = network_find_idle(n, &silent);
+    struct shared *shared = pooled ? network_find_shared(n, &call->key) : NULL;
+    if (shared) {
+        call_ride(call, shared, true);
+        return;
     }
+    struct upstream *idle = pooled ? network_find_idle(n, &call->key) : NULL;
     call->fresh = idle == NULL || !upstream_used_before(idle);
     call->pooled = idle != NULL;
     if (idle) {
@@ -297,10 +387,26 @@ static bool call_is_idempotent(const struct call *call)
 
 /* ---- what the upstream says ---- */
 
+static void call_ready_shared(struct call *call)
+{
+    struct upstream *up = call->up;
+    struct shared *shared = NULL;
+    call->up = NULL;
+    enum err e = network_share(call->net, up, &shared);
+    if (e)
+        call_fail(call, e, err_text(e));
+    else
+        call_ride(call, shared, false);
+}
+
 static void call_ready(void *ctx)
 {
     struct call *call = ctx;
     struct exchange *x = call->x;
+    if (x->kind != FLOW_TUNNEL && upstream_is_h2(call->up)) {
+        call_ready_shared(call);
+        return;
+    }
     if (x->kind != FLOW_TUNNEL) {
         call_send(call);
         return;
@@ -379,11 +485,9 @@ static enum err call_http_end(void *ctx)
         return ERR_OK; /* the 101 itself */
     struct event event = {.part = PART_END, .at_ns = call_now(call)};
     call_wire_bytes(call);
-    bool reusable = call->ended && upstream_message(call->up)->keep_alive && !task_waiting(&call->fail);
-    struct upstream *up = call->up;
-    call->up = NULL;
+    bool reusable = call->up && call->ended && upstream_message(call->up)->keep_alive && !task_waiting(&call->fail);
+    call_release(call, reusable);
     call_free(call);
-    upstream_release(up, reusable);
     exchange_response(x, &event);
     return ERR_OK;
 }
@@ -407,19 +511,56 @@ static void call_drained(void *ctx)
         call_pause_request(call, false);
 }
 
+/* Once more on another connection, when that cannot do anything twice. */
+static bool call_retry(struct call *call, bool untouched)
+{
+    if (!call->sent || call->retried || !call->keep || !(untouched || (call->pooled && call_is_idempotent(call))))
+        return false;
+    call->retried = true;
+    call->sent = false;
+    call_connect(call, untouched);
+    return true;
+}
+
 static void call_failed(void *ctx, enum err why, const char *reason)
 {
     struct call *call = ctx;
     bool heard = call->sent && upstream_heard(call->up);
     call->up = NULL; /* it goes by itself */
-    if (call->sent && !heard && call->pooled && !call->retried && call->keep && call_is_idempotent(call)) {
-        call->retried = true;
-        call->sent = false;
-        call_connect(call, false);
-        return;
-    }
-    call_fail(call, heard && why == ERR_CLOSED ? ERR_TRUNCATED : why, reason);
+    if (heard || !call_retry(call, false))
+        call_fail(call, heard && why == ERR_CLOSED ? ERR_TRUNCATED : why, reason);
 }
+
+/* ---- what the stream of a shared connection says ---- */
+
+static enum err ride_head(void *ctx, const struct head *head, bool end)
+{
+    struct call *call = ctx;
+    struct event event = {.part = PART_HEAD, .at_ns = call_now(call), .head = head, .no_body = end};
+    call->keep = false;
+    call->heard = true;
+    exchange_response(call->x, &event);
+    return ERR_OK;
+}
+
+static void ride_failed(void *ctx, enum err why, bool untouched, const char *reason)
+{
+    struct call *call = ctx;
+    call->ride = NULL;
+    bool idle = why == ERR_CLOSED || why == ERR_RESET; /* a connection that turned out dead */
+    if (call->heard || !(untouched || idle) || !call_retry(call, untouched))
+        call_fail(call, call->heard && why == ERR_CLOSED ? ERR_TRUNCATED : why, reason);
+}
+
+static const struct shared_user ride_user = {
+    .head = ride_head,
+    .informational = call_http_informational,
+    .body = call_bytes,
+    .trailers = call_http_trailers,
+    .done = call_http_end,
+    .drained = call_drained,
+    .failed = ride_failed,
+};
 
 static const struct upstream_user call_user = {
     .ready = call_ready,
@@ -431,11 +572,6 @@ static const struct upstream_user call_user = {
 };
 
 /* ---- the origin's operations on exchanges ---- */
-
-static struct network *network_of(struct origin *origin)
-{
-    return container_of(origin, struct network, origin);
-}
 
 static void network_open(struct origin *origin, struct exchange *x)
 {
@@ -471,10 +607,11 @@ static void call_begin(struct call *call, const struct event *event)
         call_fail_later(call, e, err_text(e));
         return;
     }
-    call_key(call);
     const struct headers *fields = &call->head.headers;
+    call->no_body = event->no_body;
     call->plan = h1_plan_request(&call->head, !event->no_body, true);
     call->plan.upgrade = headers_has_token(fields, SPAN("Connection"), SPAN("upgrade"));
+    call_key(call);
     call->plan.absolute_form = call->net->env.options->upstream && !call->key.tls && !call->key.raw;
     e = call_authorise(call);
     if (e)
@@ -528,7 +665,7 @@ static void network_request(struct origin *origin, struct exchange *x, const str
             call_fail_later(call, ERR_NOMEM, err_text(ERR_NOMEM));
         break;
     case PART_END:
-        if (call->up && call->sent && !task_waiting(&call->fail))
+        if ((call->up || call->ride) && call->sent && !task_waiting(&call->fail))
             call_send_end(call);
         call->ended = true;
         break;
@@ -545,7 +682,9 @@ static void network_pause_response(struct origin *origin, struct exchange *x, bo
     if (!call)
         return;
     call->response_paused = paused;
-    if (call->up && call->sent)
+    if (call->ride)
+        shared_pause(call->ride, paused);
+    else if (call->up && call->sent)
         upstream_pause(call->up, paused);
 }
 
@@ -556,124 +695,8 @@ static void network_cancel(struct origin *origin, struct exchange *x)
     if (!call)
         return;
     call_wire_bytes(call);
-    if (call->up)
-        upstream_release(call->up, false);
-    call->up = NULL;
+    call_release(call, false);
     call_free(call);
-}
-
-/* ---- probes ---- */
-
-static void inquiry_facts(struct inquiry *q)
-{
-    struct origin_facts *facts = q->probe->facts;
-    facts->error = ERR_OK;
-    connection_set(facts->alpn, sizeof facts->alpn, span_str(upstream_connection(q->up)->alpn));
-    const struct buf *chain = &upstream_connection(q->up)->chain;
-    struct span all = buf_span(chain);
-    if (all.n < 4)
-        return;
-    size_t n = (size_t)all.p[0] << 24 | (size_t)all.p[1] << 16 | (size_t)all.p[2] << 8 | all.p[3];
-    if (tls_certificate_names(span_first(span_from(all, 4), n), &facts->names))
-        buf_clear(&facts->names); /* a leaf without the origin's names serves as well */
-}
-
-static void inquiry_end(struct inquiry *q)
-{
-    struct probe *probe = q->probe;
-    probe->state = NULL;
-    loop_stop_task(q->net->env.worker->loop, &q->done);
-    mem_free(q);
-    probe->done(probe);
-}
-
-static void inquiry_ready(void *ctx)
-{
-    struct inquiry *q = ctx;
-    inquiry_facts(q);
-    upstream_release(q->up, true);
-    inquiry_end(q);
-}
-
-static void inquiry_failed(void *ctx, enum err why, const char *reason)
-{
-    struct inquiry *q = ctx;
-    q->probe->facts->error = why;
-    connection_set(q->probe->facts->reason, sizeof q->probe->facts->reason, span_str(reason));
-    inquiry_end(q);
-}
-
-static void inquiry_done_run(struct task *task)
-{
-    inquiry_end(container_of(task, struct inquiry, done));
-}
-
-static enum err inquiry_nothing(void *ctx, struct span bytes)
-{
-    (void)ctx;
-    (void)bytes;
-    return ERR_PARSE;
-}
-
-static void inquiry_silent(void *ctx)
-{
-    (void)ctx;
-}
-
-static const struct upstream_user inquiry_user = {.ready = inquiry_ready,
-                                                  .bytes = inquiry_nothing,
-                                                  .eof = inquiry_silent,
-                                                  .drained = inquiry_silent,
-                                                  .failed = inquiry_failed};
-
-static void inquiry_start(struct inquiry *q)
-{
-    struct network *n = q->net;
-    struct upstream_key key = {.port = q->probe->port, .tls = true};
-    connection_set(key.host, sizeof key.host, q->probe->host);
-    connection_set(key.sni, sizeof key.sni, q->probe->sni.n ? q->probe->sni : q->probe->host);
-    key_set_alpn(&key, q->probe->alpn);
-    q->up = network_find_idle(n, &key);
-    if (q->up) {
-        inquiry_facts(q);
-        loop_start(n->env.worker->loop, &q->done, 0);
-        return;
-    }
-    network_make_room(n);
-    enum err e = upstream_open(&q->up, &n->env, &key, &inquiry_user, q);
-    if (e) {
-        q->probe->facts->error = e;
-        connection_set(q->probe->facts->reason, sizeof q->probe->facts->reason, span_str(err_text(e)));
-        loop_start(n->env.worker->loop, &q->done, 0);
-    }
-}
-
-static void network_probe(struct origin *origin, struct probe *probe)
-{
-    struct inquiry *q = mem_new(1, sizeof *q);
-    probe->state = q;
-    if (!q) {
-        probe->facts->error = ERR_NOMEM;
-        return;
-    }
-    q->net = network_of(origin);
-    q->probe = probe;
-    task_init(&q->done, inquiry_done_run);
-    inquiry_start(q);
-}
-
-static void network_probe_cancel(struct origin *origin, struct probe *probe)
-{
-    struct inquiry *q = probe->state;
-    (void)origin;
-    if (!q)
-        return;
-    probe->state = NULL;
-    if (task_waiting(&q->done))
-        loop_stop_task(q->net->env.worker->loop, &q->done);
-    else
-        upstream_release(q->up, false);
-    mem_free(q);
 }
 
 /* ---- life ---- */
@@ -692,6 +715,7 @@ enum err network_create(struct network **out, const struct network_options *opti
     n->options = *options;
     n->env = (struct upstream_env){&n->options, env, pipeline, network_idle, network_gone, &n->open_n, n};
     list_init(&n->pool);
+    list_init(&n->shared);
     task_init(&n->reap, network_reap);
     return ERR_OK;
 }
@@ -710,6 +734,10 @@ void network_destroy(struct network **n)
     loop_stop_task(it->env.worker->loop, &it->reap);
     while (!list_empty(&it->pool))
         upstream_release(upstream_of_pool_link(it->pool.next), false);
+    while (!list_empty(&it->shared)) {
+        struct shared *s = shared_of_link(it->shared.next);
+        shared_close(&s);
+    }
     buf_free(&it->scratch);
     mem_free(it);
 }

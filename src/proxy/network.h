@@ -31,6 +31,7 @@ struct network_options {
     const struct network_map *maps;
     size_t maps_n;
     const struct network_upstream *upstream; /* NULL: none */
+    bool no_http2;                           /* offer HTTP/1.1 only */
     const struct log *log;
     uint64_t *connects; /* counted up for each connection attempt, atomically */
 };

@@ -63,7 +63,7 @@ static void upstream_enter(struct upstream *u, enum upstream_state to)
 
 bool upstream_key_equal(const struct upstream_key *a, const struct upstream_key *b)
 {
-    return a->port == b->port && a->tls == b->tls && a->raw == b->raw && a->alpn_n == b->alpn_n &&
+    return a->port == b->port && a->tls == b->tls && a->raw == b->raw && a->h2c == b->h2c && a->alpn_n == b->alpn_n &&
            strcmp(a->host, b->host) == 0 && strcmp(a->sni, b->sni) == 0 && memcmp(a->alpn, b->alpn, a->alpn_n) == 0;
 }
 
@@ -491,6 +491,13 @@ void upstream_take(struct upstream *u, const struct upstream_user *user, void *c
     upstream_enter(u, UP_BUSY);
 }
 
+void upstream_set_user(struct upstream *u, const struct upstream_user *user, void *ctx)
+{
+    assert(u->state >= UP_BUSY);
+    u->user = user;
+    u->ctx = ctx;
+}
+
 void upstream_release(struct upstream *u, bool reusable)
 {
     u->busy++;
@@ -533,6 +540,11 @@ uint64_t upstream_idle_since_ns(const struct upstream *u)
 bool upstream_used_before(const struct upstream *u)
 {
     return u->used;
+}
+
+bool upstream_is_h2(const struct upstream *u)
+{
+    return u->key.h2c || strcmp(u->info->alpn, "h2") == 0;
 }
 
 bool upstream_heard(const struct upstream *u)

@@ -20,6 +20,7 @@ struct upstream_key {
     char sni[256]; /* the name inside TLS; what is verified */
     char alpn[64]; /* offer, as on the wire */
     size_t alpn_n;
+    bool h2c; /* HTTP/2 without TLS, by prior knowledge (RFC 9113 §3.3) */
 };
 bool upstream_key_equal(const struct upstream_key *a, const struct upstream_key *b);
 
@@ -48,6 +49,8 @@ MUST_USE enum err upstream_open(struct upstream **out, const struct upstream_env
                                 const struct upstream_user *user, void *ctx);
 /* Takes an idle one: ready at once. */
 void upstream_take(struct upstream *u, const struct upstream_user *user, void *ctx);
+/* Somebody else uses it from now on. */
+void upstream_set_user(struct upstream *u, const struct upstream_user *user, void *ctx);
 /* The user is done: into the pool when the connection can carry another request, else closed. Nothing is called any more. */
 void upstream_release(struct upstream *u, bool reusable);
 
@@ -59,6 +62,9 @@ uint64_t upstream_idle_since_ns(const struct upstream *u);
 bool upstream_used_before(const struct upstream *u); /* it has carried an exchange */
 bool upstream_heard(const struct upstream *u);       /* a byte came since it was taken */
 const struct h1_message *upstream_message(const struct upstream *u);
+
+/* Once ready: is it HTTP/2 that it speaks? Then it is for shared_create(). */
+bool upstream_is_h2(const struct upstream *u);
 
 /* Sending, once ready. Failures come as `failed`, from the loop. */
 MUST_USE enum err upstream_send_head(struct upstream *u, const struct head *head, const struct h1_out *how);

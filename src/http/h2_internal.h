@@ -1,0 +1,66 @@
+/* h2_internal.h: what h2.c (the connection and its streams) and h2_head.c (heads) share. */
+#ifndef RINGTAPE_HTTP_H2_INTERNAL_H
+#define RINGTAPE_HTTP_H2_INTERNAL_H
+
+#include "base/list.h"
+#include "http/h2.h"
+
+#include <nghttp2/nghttp2.h>
+
+/* A header block on its way in: one at a time on a connection (RFC 9113 §4.3). */
+struct h2_block {
+    struct head head;        /* control data and fields, but for what is below */
+    struct headers trailers; /* when it is a trailer section */
+    struct buf authority, cookie;
+    size_t bytes; /* as §6.5.2 counts them: names, values and 32 each */
+    size_t fields;
+    bool is_trailers;
+    const char *why; /* not NULL: it is refused */
+};
+
+struct h2_stream {
+    struct list link; /* h2->streams */
+    struct h2 *h2;
+    void *owner;
+    int32_t id;
+    struct buf out;          /* body bytes that wait */
+    struct headers trailers; /* of ours */
+    bool out_end, deferred, full, paused, reset, aborted;
+    bool head_done; /* the final head has come (client), or the request's (server) */
+    bool begun;     /* the owner was told of it */
+    bool peer_ended;
+    size_t unconsumed; /* of its window, while paused */
+};
+
+struct h2 {
+    nghttp2_session *session;
+    enum h2_role role;
+    const struct h2_events *events;
+    void *ctx;
+    struct list streams;
+    size_t streams_n;
+    struct h2_block block;
+    nghttp2_nv *nva; /* of a head on its way out; kept */
+    size_t nva_cap;
+    struct buf names; /* lower-case names and other text of it */
+    enum err failed;
+    const char *why;
+    bool going;      /* GOAWAY was sent or received */
+    uint32_t idle;   /* frames in a row that moved nothing */
+    uint32_t resets; /* of the peer's, less the streams that it let end */
+};
+
+void h2_block_free(struct h2_block *b);
+/* A new block. Fails never. */
+void h2_block_begin(struct h2_block *b, enum head_kind kind, bool is_trailers);
+/* One field. What is wrong with it is kept in b->why. Fails with ERR_NOMEM. */
+MUST_USE enum err h2_block_field(struct h2_block *b, struct span name, struct span value);
+/* All of it is there: fills in what follows from it. Sets b->why, too. Fails with ERR_NOMEM. */
+MUST_USE enum err h2_block_end(struct h2_block *b);
+
+/* The fields of a head as nghttp2 wants them, in h2->nva. Fails with ERR_NOMEM, ERR_PARSE. */
+MUST_USE enum err h2_put_request(struct h2 *h2, const struct head *head, size_t *n);
+MUST_USE enum err h2_put_response(struct h2 *h2, const struct head *head, size_t *n);
+MUST_USE enum err h2_put_trailers(struct h2 *h2, const struct headers *trailers, size_t *n);
+
+#endif

@@ -1,0 +1,402 @@
+/* client_h2.c: the exchanges of a client that speaks HTTP/2: each stream is one, and they run side by side.
+ *
+ * Invariants: a client_stream lives as long as its HTTP/2 stream or its exchange does. What is to be sent lies in the engine until the flush
+ * task, once a turn, moves as much as the connection takes; so a client that reads slowly stops its streams one by one (h2_full()), and they
+ * their origins. Nothing of the engine is called from within h2_feed() or h2_output() that these do not allow. */
+#include "proxy/client_internal.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/util.h"
+#include "http/h2.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+enum { OUTPUT_BYTES = 65536 };
+
+struct client_stream {
+    struct list link; /* client->streams */
+    struct client *client;
+    struct h2_stream *h2; /* NULL: closed */
+    struct exchange *x;   /* NULL: over, or never begun */
+    bool request_done, response_begun, response_done;
+    bool over; /* the exchange said its last */
+};
+
+static const struct exchange_client client_stream_ops;
+
+static uint64_t stream_now(const struct client_stream *s)
+{
+    return loop_now_ns(s->client->worker->env.loop);
+}
+
+static void client_h2_wake(struct client *c)
+{
+    if (!task_waiting(&c->resume))
+        loop_start(c->worker->env.loop, &c->resume, 0);
+}
+
+/* ---- the end of a stream ---- */
+
+static void stream_settle(struct client_stream *s)
+{
+    if (s->h2 || s->x)
+        return;
+    struct client *c = s->client;
+    list_remove(&s->link);
+    mem_free(s);
+    client_start_timer(c);
+    if (c->stopping)
+        client_h2_wake(c);
+}
+
+static void stream_exchange_end(struct client_stream *s, enum err why, const char *reason)
+{
+    if (!s->x)
+        return;
+    WORKER_COUNT(s->client->worker, exchanges_now, -1);
+    exchange_destroy(&s->x, why, reason);
+    s->client->facts.error = ERR_OK; /* told once; the next request tries anew */
+}
+
+/* ---- answers ---- */
+
+/* A response of our own. */
+static void stream_answer(struct client_stream *s, unsigned status, const char *extra, const char *value,
+                          const char *body)
+{
+    struct head head = HEAD_INIT;
+    char length[24];
+    (void)snprintf(length, sizeof length, "%zu", strlen(body));
+    head_clear(&head, HEAD_RESPONSE);
+    head.status = status;
+    enum err e = headers_add(&head.headers, SPAN("content-type"), SPAN("text/plain; charset=utf-8"));
+    if (!e)
+        e = headers_add(&head.headers, SPAN("content-length"), span_str(length));
+    if (!e && extra)
+        e = headers_add(&head.headers, span_str(extra), span_str(value));
+    if (!e)
+        e = h2_respond(s->h2, &head, false);
+    if (!e)
+        e = h2_body(s->h2, span_str(body));
+    if (!e)
+        e = h2_end(s->h2, NULL);
+    if (e)
+        h2_reset(s->h2, H2_INTERNAL_ERROR);
+    s->response_begun = s->response_done = true;
+    head_free(&head);
+}
+
+static void stream_error(struct client_stream *s, const struct event *event)
+{
+    char body[600];
+    if (!s->h2)
+        return;
+    if (s->response_begun) {
+        h2_abort(s->h2); /* after what was forwarded */
+        return;
+    }
+    (void)snprintf(body, sizeof body, "ringtape: %s\n", event->reason);
+    char value[64];
+    (void)snprintf(value, sizeof value, "error; %s", err_word(event->error));
+    stream_answer(s, exchange_error_status(event->error), "ringtape", value, body);
+}
+
+static enum err stream_respond(struct client_stream *s, const struct event *event)
+{
+    switch (event->part) {
+    case PART_INFORMATIONAL:
+        return event->head->status == 101 ? ERR_OK : h2_informational(s->h2, event->head);
+    case PART_HEAD:
+        s->response_begun = true;
+        s->response_done = event->no_body;
+        return h2_respond(s->h2, event->head, event->no_body);
+    case PART_BODY:
+        if (s->response_done)
+            return ERR_OK;
+        if (h2_body(s->h2, event->data))
+            return ERR_NOMEM;
+        if (h2_full(s->h2))
+            exchange_pause_response(s->x, true);
+        return ERR_OK;
+    case PART_TRAILERS:
+    case PART_END:
+        if (s->response_done)
+            return ERR_OK;
+        s->response_done = true;
+        return h2_end(s->h2, event->part == PART_TRAILERS ? event->trailers : NULL);
+    case PART_ERROR:
+        stream_error(s, event);
+        break;
+    }
+    return ERR_OK;
+}
+
+static void stream_response(struct exchange *x, const struct event *event)
+{
+    struct client_stream *s = x->client_ctx;
+    struct client *c = s->client;
+    c->busy++;
+    c->active_ns = event->at_ns;
+    worker_touch(c->worker);
+    if (s->h2 && stream_respond(s, event))
+        h2_reset(s->h2, H2_INTERNAL_ERROR);
+    if (event->part == PART_END || event->part == PART_ERROR) {
+        s->over = true;
+        /* An early answer: the rest of the request is not wanted (RFC 9113 §8.1). */
+        if (s->h2 && !s->request_done)
+            h2_reset(s->h2, H2_NO_ERROR);
+        if (!c->feeding) {
+            stream_exchange_end(s, ERR_OK, "");
+            stream_settle(s);
+        }
+    }
+    client_h2_wake(c);
+    client_leave(c);
+}
+
+static void stream_pause_request(struct exchange *x, bool paused)
+{
+    struct client_stream *s = x->client_ctx;
+    if (s->h2)
+        h2_pause(s->h2, paused);
+    client_h2_wake(s->client);
+}
+
+static const struct exchange_client client_stream_ops = {stream_response, stream_pause_request};
+
+/* ---- requests ---- */
+
+/* What the exchange is given may be answered at once; it is let go of here then, not from within its own call. */
+static enum err stream_give(struct client_stream *s, const struct event *event)
+{
+    if (!s->x)
+        return ERR_OK;
+    exchange_request(s->x, event);
+    bool failed = s->x->origin_open && !s->x->origin_state;
+    if (failed || s->over)
+        stream_exchange_end(s, failed ? ERR_NOMEM : ERR_OK, failed ? err_text(ERR_NOMEM) : "");
+    return failed ? ERR_NOMEM : ERR_OK;
+}
+
+/* In clear text a client may mean us to be its proxy, or its origin. */
+static bool stream_is_proxied(const struct client *c, const struct head *head)
+{
+    char local[NET_ADDRESS_TEXT];
+    struct span host = head_span(head, head->host);
+    if (c->tls || c->tunnel_host[0] || client_reverse(c, host))
+        return false;
+    net_ip_text((const struct sockaddr *)&c->worker->env.listening, local);
+    bool ours = span_eq(host, span_str(local)) || span_eq(host, SPAN("localhost"));
+    return !ours || head->port != net_port((const struct sockaddr *)&c->worker->env.listening);
+}
+
+static enum err stream_request(struct client_stream *s, struct head *head, bool end)
+{
+    struct client *c = s->client;
+    bool page = false, proxied = stream_is_proxied(c, head);
+    bool authorised = !proxied || client_authorise(c, &head->headers);
+    if (proxied)
+        (void)headers_remove(&head->headers, SPAN("proxy-authorization"));
+    if (!authorised) {
+        stream_answer(s, 407, "proxy-authenticate", "Basic realm=\"ringtape\"",
+                      "ringtape: this proxy wants the user and password given with --proxy-auth\n");
+        return ERR_OK;
+    }
+    if (span_eq(head_span(head, head->method), SPAN("CONNECT"))) {
+        stream_answer(s, 501, NULL, NULL, "ringtape: CONNECT within HTTP/2 is not supported\n");
+        return ERR_OK;
+    }
+    enum err e = client_aim(c, head, proxied, &page);
+    if (e == ERR_UNSUPPORTED) {
+        stream_answer(s, 400, NULL, NULL, "ringtape: only http and https URLs can be asked for\n");
+        return ERR_OK;
+    }
+    if (!e)
+        e = client_exchange_begin(c, FLOW_HTTP, &client_stream_ops, s, &s->x);
+    if (e)
+        return e;
+    if (page)
+        s->x->filter_state[c->worker->page.filter.index] = PAGE_MISDIRECTED;
+    struct event event = {.part = PART_HEAD, .at_ns = stream_now(s), .head = head, .no_body = end};
+    e = stream_give(s, &event);
+    if (!e && end) {
+        event = (struct event){.part = PART_END, .at_ns = stream_now(s)};
+        e = stream_give(s, &event);
+    }
+    return e;
+}
+
+static enum err client_h2_head(void *ctx, struct h2_stream *h2, const struct head *head, bool end)
+{
+    struct client *c = ctx;
+    struct client_stream *s = c->state == CLIENT_HTTP2 ? mem_new(1, sizeof *s) : NULL;
+    if (!s)
+        return ERR_NOMEM;
+    s->client = c;
+    s->h2 = h2;
+    s->request_done = end;
+    list_init(&s->link);
+    list_push(&c->streams, &s->link);
+    h2_set_owner(h2, s);
+    enum err e = head_copy(&c->head, head);
+    return e ? e : stream_request(s, &c->head, end);
+}
+
+static enum err client_h2_informational(void *ctx, struct h2_stream *h2, const struct head *head)
+{
+    (void)ctx;
+    (void)h2;
+    (void)head;
+    return ERR_PARSE; /* never called for requests */
+}
+
+static enum err client_h2_body(void *ctx, struct h2_stream *h2, struct span bytes)
+{
+    struct client_stream *s = h2_owner(h2);
+    (void)ctx;
+    struct event event = {.part = PART_BODY, .data = bytes};
+    if (!s)
+        return ERR_OK;
+    event.at_ns = stream_now(s);
+    return stream_give(s, &event);
+}
+
+static enum err client_h2_trailers(void *ctx, struct h2_stream *h2, const struct headers *trailers)
+{
+    struct client_stream *s = h2_owner(h2);
+    (void)ctx;
+    struct event event = {.part = PART_TRAILERS, .trailers = trailers};
+    if (!s)
+        return ERR_OK;
+    event.at_ns = stream_now(s);
+    return stream_give(s, &event);
+}
+
+static enum err client_h2_end_of_request(void *ctx, struct h2_stream *h2)
+{
+    struct client_stream *s = h2_owner(h2);
+    (void)ctx;
+    struct event event = {.part = PART_END};
+    if (!s)
+        return ERR_OK;
+    event.at_ns = stream_now(s);
+    s->request_done = true;
+    return stream_give(s, &event);
+}
+
+static void client_h2_drained(void *ctx, struct h2_stream *h2)
+{
+    struct client_stream *s = h2_owner(h2);
+    (void)ctx;
+    if (s && s->x)
+        exchange_pause_response(s->x, false);
+}
+
+static void client_h2_closed(void *ctx, struct h2_stream *h2, uint32_t code, bool untouched)
+{
+    struct client_stream *s = h2_owner(h2);
+    char reason[96];
+    (void)ctx;
+    (void)untouched;
+    if (!s)
+        return;
+    s->h2 = NULL;
+    (void)snprintf(reason, sizeof reason, "the client reset the stream (HTTP/2 error code %u)", code);
+    stream_exchange_end(s, ERR_CLOSED, reason);
+    stream_settle(s);
+}
+
+/* It is on the tape as an anomaly, and never passed on. */
+static void client_h2_malformed(void *ctx, struct h2_stream *h2, const struct head *head, const char *why)
+{
+    struct client *c = ctx;
+    struct client_stream *s = h2_owner(h2);
+    if (s && s->x) {
+        struct event event = {.part = PART_ERROR, .at_ns = stream_now(s), .error = ERR_AMBIGUOUS, .reason = why};
+        exchange_request(s->x, &event);
+        stream_exchange_end(s, ERR_AMBIGUOUS, why);
+    } else if (!s) {
+        client_record_anomaly(c, head, ERR_AMBIGUOUS, why);
+    }
+}
+
+static const struct h2_events client_h2_events = {
+    client_h2_head,           client_h2_informational, client_h2_body,   client_h2_trailers,
+    client_h2_end_of_request, client_h2_drained,       client_h2_closed, client_h2_malformed,
+};
+
+/* ---- the connection ---- */
+
+enum err client_h2_begin(struct client *c)
+{
+    enum err e = h2_create(&c->h2, H2_SERVER, &client_h2_events, c);
+    if (e)
+        return e;
+    client_enter(c, CLIENT_HTTP2);
+    client_h2_wake(c);
+    client_start_timer(c);
+    return ERR_OK;
+}
+
+static void client_h2_failed(struct client *c, enum err why)
+{
+    char reason[160];
+    const char *what = h2_error(c->h2);
+    (void)snprintf(reason, sizeof reason, "HTTP/2 of the client: %s", what[0] ? what : err_text(why));
+    buf_clear(&c->out);
+    if (h2_output(c->h2, &c->out, OUTPUT_BYTES) == ERR_OK)
+        conn_send(c->conn, buf_span(&c->out)); /* the GOAWAY that says so */
+    client_end(c, STREAM_FLUSH, why, reason);
+}
+
+void client_h2_flush(struct client *c)
+{
+    while (c->state == CLIENT_HTTP2 && !conn_full(c->conn)) {
+        buf_clear(&c->out);
+        enum err e = h2_output(c->h2, &c->out, OUTPUT_BYTES);
+        if (e) {
+            client_h2_failed(c, e);
+            return;
+        }
+        if (c->out.n == 0)
+            break;
+        conn_send(c->conn, buf_span(&c->out));
+    }
+    if (c->state != CLIENT_HTTP2)
+        return;
+    client_update_reading(c);
+    if (h2_done(c->h2) || (c->stopping && list_empty(&c->streams) && !conn_full(c->conn)))
+        client_end(c, STREAM_FLUSH, ERR_OK, "");
+}
+
+void client_h2_input(struct client *c, struct span in)
+{
+    c->feeding = true;
+    enum err e = h2_feed(c->h2, in);
+    c->feeding = false;
+    if (e)
+        client_h2_failed(c, e);
+    else
+        client_h2_flush(c);
+}
+
+void client_h2_stop(struct client *c)
+{
+    h2_shutdown(c->h2);
+    client_h2_wake(c);
+}
+
+void client_h2_cut(struct client *c, enum err why, const char *reason)
+{
+    struct list *link;
+    while ((link = list_pop(&c->streams))) {
+        struct client_stream *s = container_of(link, struct client_stream, link);
+        if (s->h2)
+            h2_set_owner(s->h2, NULL);
+        stream_exchange_end(s, why, reason);
+        mem_free(s);
+    }
+}

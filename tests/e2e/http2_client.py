@@ -1,0 +1,82 @@
+"""An HTTP/2 client of which the test has every frame in hand: python3-h2 over TLS, one connection, no window given back unless asked."""
+
+import contextlib
+import socket
+import ssl
+
+import h2.config
+import h2.connection
+import h2.events
+
+
+class Client:
+    def __init__(self, sock):
+        self.sock = sock
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8", validate_outbound_headers=False,
+                                                                             normalize_outbound_headers=False))
+        self.h2.initiate_connection()
+        self.h2.increment_flow_control_window(1 << 24)  # the connection's; each stream keeps its 64 KB
+        self.got, self.ended = {}, {}
+        self._send()
+
+    def _send(self):
+        self.sock.sendall(self.h2.data_to_send())
+
+    def get(self, path):
+        stream = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", path)], end_stream=True)
+        self.got[stream] = b""
+        self._send()
+        return stream
+
+    def raw(self, fields):
+        """A request whose fields are sent as they are; those of the pseudo-header that are not among them are as in get()."""
+        stream = self.h2.get_next_available_stream_id()
+        given = dict(fields)
+        pseudo = [(":method", "GET"), (":scheme", "https"), (":path", "/seen")]
+        first = [(k, given.get(k, v)) for k, v in pseudo] + [(k, v) for k, v in fields if k == ":authority"]
+        block = first + [(k, v) for k, v in fields if not k.startswith(":")]
+        self.h2.send_headers(stream, block, end_stream=True)
+        self.got[stream] = b""
+        self._send()
+        return stream
+
+    def reset(self, stream):
+        self.h2.reset_stream(stream, 8)
+        self._send()
+
+    def _receive(self):
+        data = self.sock.recv(65536)
+        assert data, "the connection was closed"
+        for event in self.h2.receive_data(data):
+            if isinstance(event, h2.events.DataReceived):
+                self.got[event.stream_id] += event.data
+            elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
+                self.ended[event.stream_id] = event
+            elif isinstance(event, h2.events.ConnectionTerminated):
+                raise AssertionError(f"GOAWAY {event.error_code}")
+        self._send()
+
+    def read_some(self, stream, least):
+        while len(self.got[stream]) < least - 1:
+            self._receive()
+
+    def ending(self, stream):
+        """How the stream ends: "StreamEnded" or "StreamReset"."""
+        while stream not in self.ended:
+            self._receive()
+        return type(self.ended[stream]).__name__
+
+    def finish(self, stream):
+        assert self.ending(stream) == "StreamEnded"
+        return self.got[stream]
+
+
+@contextlib.contextmanager
+def connect(port, ca):
+    context = ssl.create_default_context(cafile=str(ca))
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection(("127.0.0.1", port), 60) as plain:
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as sock:
+            assert sock.selected_alpn_protocol() == "h2"
+            yield Client(sock)
