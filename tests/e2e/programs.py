@@ -22,12 +22,22 @@ def _build(name, source, command, env):
     return folder
 
 
+def _go(name, source):
+    program = BUILT / name / name
+    cache = BUILT / "go-cache"
+    env = clean_env(GOCACHE=cache, GOPATH=BUILT / "go-path", GO111MODULE="off", CGO_ENABLED="0", GOFLAGS="", HOME=BUILT / "go")
+    _build(name, source, ("go", "build", "-ldflags=-s -w", "-o", program, source), env)
+    return program
+
+
 def go_client():
     """The path of clients/client.go as a program."""
-    source, program = CLIENTS / "client.go", BUILT / "go" / "client"
-    env = clean_env(GOCACHE=BUILT / "go" / "cache", GOPATH=BUILT / "go" / "path", GO111MODULE="off", CGO_ENABLED="0", GOFLAGS="", HOME=BUILT / "go")
-    _build("go", source, ("go", "build", "-ldflags=-s -w", "-o", program, source), env)
-    return program
+    return _go("go", CLIENTS / "client.go")
+
+
+def go_h2origin():
+    """The path of clients/h2origin.go as a program."""
+    return _go("h2origin", CLIENTS / "h2origin.go")
 
 
 def java_client(name):

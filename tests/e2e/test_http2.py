@@ -4,21 +4,13 @@ import hashlib
 import signal
 import subprocess
 
+import programs
 import pytest
 from support import PATIENCE_S, clean_env, export_har, flows, rows, run, until
-from test_clients import CLIENTS
-
-
-@pytest.fixture(scope="session")
-def h2origin_binary(tmp_path_factory):
-    out = tmp_path_factory.mktemp("h2origin")
-    env = clean_env(GOCACHE=out / "cache", GOPATH=out / "path", GO111MODULE="off", CGO_ENABLED="0", HOME=out)
-    run("go", "build", "-o", out / "h2origin", CLIENTS / "h2origin.go", env=env, timeout=300)
-    return out / "h2origin"
 
 
 @pytest.fixture
-def h2(tmp_path, shared, h2origin_binary):
+def h2(tmp_path, shared):
     """A Go server with HTTP/2 and HTTP/1.1 over TLS."""
     class Origin:
         def url(self, path):
@@ -33,7 +25,7 @@ def h2(tmp_path, shared, h2origin_binary):
     pem, key = shared.authority.issue("good")
     port_file = tmp_path / "h2origin.port"
     with open(tmp_path / "h2origin.log", "wb") as log:
-        o.process = subprocess.Popen([h2origin_binary, pem, key, port_file], stdout=log, stderr=log, env=clean_env())
+        o.process = subprocess.Popen([programs.go_h2origin(), pem, key, port_file], stdout=log, stderr=log, env=clean_env())
     o.port = int(until(lambda: port_file.exists() and port_file.read_text(), "the origin's port", o.process))
     yield o
     o.stop()
