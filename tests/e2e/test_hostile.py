@@ -107,7 +107,6 @@ GARBAGE = {
     "a method that is no token": b"G(T http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "no version": b"GET http://localhost/\r\nHost: localhost\r\n\r\n",
     "a version to come": b"GET http://localhost/ HTTP/9.9\r\nHost: localhost\r\n\r\n",
-    "HTTP/2's preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "no host": b"GET / HTTP/1.1\r\n\r\n",
     "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     "a port that is none": b"GET http://localhost:99999/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
