@@ -22,6 +22,7 @@ struct set {
     struct served served[SERVED_MAX];
     size_t served_n;
     const char *origin_alpn, *certificate_name;
+    struct span offer; /* the last probe's */
 
     struct resolver *resolver;
     struct network *network;
@@ -163,6 +164,7 @@ static void set_close(struct set *set)
 
 static void ask_probe(struct set *set, const char *sni, struct span offer)
 {
+    set->offer = offer;
     buf_free(&set->facts.names);
     memset(&set->facts, 0, sizeof set->facts);
     set->done = 0;
@@ -192,6 +194,7 @@ static void ask_for_a_page(struct set *set, const char *sni)
     head.port = port;
     assert_int_equal(exchange_create(&set->x, 1, FLOW_HTTP, &set->pipeline, set->client, &client_ops, set), ERR_OK);
     set->x->tunnel_host = SPAN("127.0.0.1");
+    set->x->alpn_offer = set->offer;
     set->x->tunnel_port = port;
     set->x->intercepted_sni = sni;
     exchange_request(set->x, &(struct event){.part = PART_HEAD, .head = &head, .no_body = true});
@@ -213,7 +216,7 @@ static void test_the_probed_connection_serves_the_first_request(void **state)
     assert_true(span_eq(buf_span(&set.body), SPAN("secret")));
     assert_int_equal(set.connects, 1);
     /* Asked again, the idle connection knows the answer; it comes from the loop all the same. */
-    ask_probe(&set, "localhost", SPAN("\x08http/1.1"));
+    ask_probe(&set, "localhost", SPAN("\x02h2\x08http/1.1"));
     assert_string_equal(set.facts.alpn, "http/1.1");
     assert_int_equal(set.connects, 1);
     /* Another name inside TLS is another connection. */
