@@ -45,8 +45,12 @@ func main() {
 			}
 		}
 	})
-	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { // each piece goes back as it comes
-		http.NewResponseController(w).EnableFullDuplex()
+	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { // each piece goes back as it comes; in HTTP/1.1, where Go cannot, at the end
+		if r.ProtoMajor == 1 {
+			body, _ := io.ReadAll(r.Body)
+			w.Write(body)
+			return
+		}
 		w.WriteHeader(200)
 		flusher := w.(http.Flusher)
 		flusher.Flush()
