@@ -126,8 +126,10 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return 0;
     if (request && !s) {
         s = stream_new(h2, frame->hd.stream_id);
-        if (!s || nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, s))
+        if (!s || nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, s)) {
+            h2->failed = ERR_NOMEM;
             return NGHTTP2_ERR_CALLBACK_FAILURE;
+        }
     }
     bool trailers = !request && (h2->role == H2_SERVER || (s && s->head_done));
     h2_block_begin(&h2->block, h2->role == H2_SERVER ? HEAD_REQUEST : HEAD_RESPONSE, trailers);
@@ -142,10 +144,12 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     (void)frame;
     (void)flags;
     enum err e = h2_block_field(&h2->block, span_of(name, name_n), span_of(value, value_n));
-    if (e == ERR_LIMIT)
+    if (e == ERR_LIMIT) {
         h2->block.why = "the head is too large";
-    else if (e)
+    } else if (e) {
+        h2->failed = e;
         return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
     return 0;
 }
 
@@ -240,8 +244,10 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     struct h2 *h2 = ctx;
     struct h2_stream *s = stream_of(h2, id);
     (void)flags;
-    if (nghttp2_session_consume_connection(session, n))
+    if (nghttp2_session_consume_connection(session, n)) {
+        h2->failed = ERR_NOMEM;
         return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
     if (!s || s->reset)
         return 0;
     if (n > 0)
@@ -263,6 +269,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *c
         return 0;
     if (code == NGHTTP2_NO_ERROR && h2->resets > 0)
         h2->resets--;
+    s->reset = true; /* `closed` may still call what sends */
     h2->events->closed(h2->ctx, s, code, code == NGHTTP2_REFUSED_STREAM);
     stream_free(s);
     return 0;
@@ -390,8 +397,10 @@ enum err h2_output(struct h2 *h2, struct buf *out, size_t max)
         if (n == 0)
             break;
         enum err e = buf_put(out, span_of(data, (size_t)n));
-        if (e)
+        if (e) {
+            h2->failed = e; /* nghttp2 holds these bytes no more */
             return e;
+        }
     }
     return h2->failed == ERR_NOMEM ? ERR_NOMEM : ERR_OK;
 }
@@ -479,6 +488,7 @@ enum err h2_request(struct h2 *h2, const struct head *head, bool end, struct h2_
         return e;
     }
     s->out_end = end;
+    s->sending = !end;
     *out = s;
     return ERR_OK;
 }
@@ -502,6 +512,7 @@ enum err h2_respond(struct h2_stream *s, const struct head *head, bool end)
     nghttp2_data_provider body = {.source = {.ptr = s}, .read_callback = on_read};
     int rc = nghttp2_submit_response(s->h2->session, s->id, s->h2->nva, n, end ? NULL : &body);
     s->out_end = end;
+    s->sending = !end && !rc;
     return rc == NGHTTP2_ERR_NOMEM ? ERR_NOMEM : rc ? ERR_PARSE : ERR_OK;
 }
 
@@ -536,7 +547,7 @@ enum err h2_end(struct h2_stream *s, const struct headers *trailers)
 
 void h2_abort(struct h2_stream *s)
 {
-    if (s->out_end || s->reset) {
+    if (s->out_end || s->reset || !s->sending) {
         h2_reset(s, H2_INTERNAL_ERROR);
         return;
     }

@@ -210,6 +210,8 @@ enum err h2_put_request(struct h2 *h2, const struct head *head, size_t *n)
     struct span path = head_span(head, head->path);
     *n = 0;
     buf_clear(&h2->names);
+    if (path.n == 0) /* CONNECT has none */
+        return ERR_PARSE;
     enum err e = put_field(h2, n, SPAN(":method"), head_span(head, head->method));
     if (!e)
         e = put_field(h2, n, SPAN(":scheme"), head_span(head, head->scheme));

@@ -25,6 +25,7 @@ struct h2_stream {
     int32_t id;
     struct buf out;          /* body bytes that wait */
     struct headers trailers; /* of ours */
+    bool sending;            /* nghttp2 asks for the body */
     bool out_end, deferred, full, paused, reset, aborted;
     bool head_done; /* the final head has come (client), or the request's (server) */
     bool begun;     /* the owner was told of it */
