@@ -106,11 +106,19 @@ void h2_reset(struct h2_stream *s, uint32_t code)
         s->h2->failed = ERR_NOMEM;
 }
 
+/* A stream that ends by the peer's doing counts like one that it resets: either way it costs more than it may. */
+static void count_reset(struct h2 *h2)
+{
+    if (h2->role == H2_SERVER)
+        h2->resets++;
+}
+
 static void stream_refuse(struct h2_stream *s, const char *why)
 {
     struct h2 *h2 = s->h2;
     if (s->reset)
         return;
+    count_reset(h2);
     h2->events->malformed(h2->ctx, s, &h2->block.head, why);
     h2_reset(s, H2_PROTOCOL_ERROR);
 }
@@ -153,6 +161,23 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     return 0;
 }
 
+/* A field that nghttp2 would leave out in silence (§8.2.1): a message that lost one says something else. */
+static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
+                             const uint8_t *value, size_t value_n, uint8_t flags, void *ctx)
+{
+    struct h2 *h2 = ctx;
+    (void)session;
+    (void)frame;
+    (void)name;
+    (void)name_n;
+    (void)value;
+    (void)value_n;
+    (void)flags;
+    if (!h2->block.why)
+        h2->block.why = "an invalid field";
+    return 0;
+}
+
 /* nghttp2 has found it malformed; the reset is its own. */
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error, void *ctx)
 {
@@ -162,6 +187,7 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     if (!s || s->reset)
         return 0;
     s->reset = true;
+    count_reset(h2);
     h2->events->malformed(h2->ctx, s, &h2->block.head, nghttp2_strerror(error));
     return 0;
 }
@@ -213,8 +239,10 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     (void)session;
     if (frame->hd.type == NGHTTP2_GOAWAY)
         h2->going = true;
-    if (frame->hd.type == NGHTTP2_RST_STREAM && h2->role == H2_SERVER)
-        h2->resets++;
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+        count_reset(h2);
+    if (frame->hd.type == NGHTTP2_RST_STREAM && s)
+        s->reset = true; /* nothing more goes to it */
     if (!s || s->reset)
         return 0;
     if (frame->hd.type == NGHTTP2_HEADERS) {
@@ -269,6 +297,12 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *c
         return 0;
     if (code == NGHTTP2_NO_ERROR && h2->resets > 0)
         h2->resets--;
+    /* nghttp2 has reset it by itself, without a word: Content-Length (§8.1.1) is the only such reason. */
+    if (code == NGHTTP2_PROTOCOL_ERROR && !s->reset) {
+        count_reset(h2);
+        h2_block_begin(&h2->block, h2->role == H2_SERVER ? HEAD_REQUEST : HEAD_RESPONSE, false);
+        h2->events->malformed(h2->ctx, s, &h2->block.head, "Content-Length disagrees with the content");
+    }
     s->reset = true; /* `closed` may still call what sends */
     h2->events->closed(h2->ctx, s, code, code == NGHTTP2_REFUSED_STREAM);
     stream_free(s);
@@ -284,6 +318,7 @@ static int callbacks_make(nghttp2_session_callbacks **out)
         return rc;
     nghttp2_session_callbacks_set_on_begin_headers_callback(*out, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(*out, on_header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback(*out, on_invalid_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(*out, on_frame);
     nghttp2_session_callbacks_set_on_begin_frame_callback(*out, on_begin_frame);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(*out, on_invalid_frame);
@@ -376,8 +411,14 @@ enum err h2_feed(struct h2 *h2, struct span in)
     if (h2->failed)
         return h2->failed;
     ssize_t n = nghttp2_session_mem_recv(h2->session, in.p, in.n);
-    if (n < 0)
-        return h2_fail(h2, (int)n);
+    if (n < 0) {
+        enum err e = h2_fail(h2, (int)n);
+        uint32_t code = e == ERR_LIMIT   ? NGHTTP2_ENHANCE_YOUR_CALM
+                        : e == ERR_NOMEM ? NGHTTP2_INTERNAL_ERROR
+                                         : NGHTTP2_PROTOCOL_ERROR;
+        (void)nghttp2_session_terminate_session(h2->session, code); /* unless one is ready */
+        return e;
+    }
     /* A connection error: nghttp2 has its GOAWAY ready and wants nothing more. */
     if (!nghttp2_session_want_read(h2->session) && !h2->going && (size_t)n <= in.n) {
         h2->failed = ERR_PARSE;
@@ -438,6 +479,8 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *to, size_t
     (void)id;
     (void)ctx;
     size_t n = MIN(room, s->out.n);
+    if (n > 0)
+        s->h2->idle = 0; /* WINDOW_UPDATE frames that let content out serve something */
     if (n == 0 && s->aborted)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* which resets with INTERNAL_ERROR */
     if (n == 0 && !s->out_end) {
