@@ -16,7 +16,7 @@ enum {
     STREAM_WINDOW = 262144, /* octets that a peer may send on one stream before it was taken */
     CONNECTION_WINDOW = 4 << 20,
     IDLE_FRAMES_MAX = 4096, /* in a row, that move no message: PING, SETTINGS, empty DATA and the like */
-    RESETS_MAX = 1000,      /* streams that a client began and reset, more than it let end (CVE-2023-44487) */
+    RESETS_MAX = 500,       /* streams that a client began and reset, more than it let end (CVE-2023-44487) */
     OUTBOUND_ACKS_MAX = 128,
 };
 
@@ -339,6 +339,8 @@ static int session_make(struct h2 *h2)
         /* A server remembers closed streams, to tell a late frame from a wrong one (§5.1): with STREAMS_MAX, at most so many. */
         nghttp2_option_set_no_closed_streams(option, h2->role == H2_CLIENT);
         nghttp2_option_set_max_outbound_ack(option, OUTBOUND_ACKS_MAX);
+        /* White space around a value leads nobody astray, and real origins send it. */
+        nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
         rc = h2->role == H2_SERVER ? nghttp2_session_server_new3(&h2->session, callbacks, h2, option, &h2_memory)
                                    : nghttp2_session_client_new3(&h2->session, callbacks, h2, option, &h2_memory);
     }

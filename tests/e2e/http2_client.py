@@ -7,6 +7,7 @@ import ssl
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 
 
 class Client:
@@ -40,6 +41,36 @@ class Client:
         self.got[stream] = b""
         self._send()
         return stream
+
+    def _until_goaway(self, frames):
+        """Sends, reading what comes in between; the error code of the GOAWAY that ends it."""
+        self.sock.settimeout(0.001)
+        for send in frames:
+            try:
+                send()
+            except (OSError, h2.exceptions.ProtocolError):
+                break
+        self.sock.settimeout(30)
+        received = b""
+        with contextlib.suppress(OSError):
+            while data := self.sock.recv(65536):
+                received += data
+        at = received.rfind(b"\0\0\x08\x07\0\0\0\0\0")  # the head of a GOAWAY without debug data
+        return int.from_bytes(received[at + 13:at + 17], "big") if at >= 0 else None
+
+    def rapid(self, times):
+        def once():
+            stream = self.h2.get_next_available_stream_id()
+            self.h2.send_headers(stream, [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/seen")], end_stream=True)
+            self.h2.reset_stream(stream, 8)
+            self._send()
+        return self._until_goaway(once for _ in range(times))
+
+    def pings(self, times):
+        def once():
+            self.h2.ping(b"12345678")
+            self._send()
+        return self._until_goaway(once for _ in range(times))
 
     def reset(self, stream):
         self.h2.reset_stream(stream, 8)

@@ -132,6 +132,28 @@ def test_streams_side_by_side(ringtape, h2, shared, tmp_path):
     assert len(flows(tape, "complete and status = 200 and http_version = 'HTTP/2'")) == 4000
 
 
+def test_a_client_of_small_windows_is_no_flood(ringtape, h2, tmp_path):
+    """A window of 4 KB over 32 MB: thousands of WINDOW_UPDATE frames in a row, which all serve something."""
+    tape = tmp_path / "windows.tape"
+    r = ringtape("record", "-o", tape, "--reverse", h2.url(""))
+    run("nghttp", "-n", "-w", "12", "-W", "12", f"https://127.0.0.1:{r.port}/big", env=clean_env())
+    r.stop()
+    flow, = flows(tape)
+    assert flow["complete"] and flow["response_bytes"] == 32 << 20
+
+
+def test_floods_end_the_connection(ringtape, h2, shared, tmp_path):
+    """Rapid resets (CVE-2023-44487) and endless PINGs: the connection ends with ENHANCE_YOUR_CALM, the proxy serves on."""
+    import http2_client
+    r = ringtape("record", "-o", tmp_path / "flood.tape", "--reverse", h2.url(""))
+    for flood in ("rapid", "pings"):
+        with http2_client.connect(r.port, shared.ca) as c:
+            assert getattr(c, flood)(10_000) == 11
+    with http2_client.connect(r.port, shared.ca) as c:
+        assert c.finish(c.get("/seen")).startswith(b"GET /seen")
+    r.stop()
+
+
 def test_a_stalled_stream_stops_no_other(ringtape, h2, shared, tmp_path):
     """One response is not read; others on the same connection go on, and memory stays bounded."""
     import http2_client
