@@ -11,6 +11,12 @@
     X(LIMIT_METHOD_BYTES, 64, "bytes of a request method")                                                             \
     X(LIMIT_CHUNK_EXTENSION_BYTES, 4096, "bytes of the extensions of one chunk (RFC 9112, section 7.1.1)")             \
     X(LIMIT_CODINGS, 4, "content codings applied one after the other")                                                 \
+    X(LIMIT_H2_STREAMS, 100, "streams of one HTTP/2 client at once (RFC 9113, section 5.1.2)")                         \
+    X(LIMIT_H2_STREAM_WINDOW, 262144, "bytes that an HTTP/2 peer may send on one stream before they were taken")       \
+    X(LIMIT_H2_WINDOW, 4194304, "the same on all streams of one connection")                                           \
+    X(LIMIT_H2_IDLE_FRAMES, 4096, "HTTP/2 frames in a row that move no message: more are a flood")                     \
+    X(LIMIT_H2_RESETS, 500, "streams that an HTTP/2 client began and reset, more than it let end (CVE-2023-44487)")    \
+    X(LIMIT_H2_ACKS, 128, "answers to PING and SETTINGS that wait to be sent")                                         \
     X(LIMIT_RECV_BUFFERS, 256, "receive buffers of one loop")                                                          \
     X(LIMIT_RECV_BUFFER_BYTES, 16384, "bytes of one receive buffer")                                                   \
     X(LIMIT_SEND_HIGH, 262144, "bytes queued to one socket above which its source is paused")                          \

@@ -11,15 +11,6 @@
 
 #include <assert.h>
 
-enum {
-    STREAMS_MAX = 100,      /* at once, of a client's */
-    STREAM_WINDOW = 262144, /* octets that a peer may send on one stream before it was taken */
-    CONNECTION_WINDOW = 4 << 20,
-    IDLE_FRAMES_MAX = 4096, /* in a row, that move no message: PING, SETTINGS, empty DATA and the like */
-    RESETS_MAX = 500,       /* streams that a client began and reset, more than it let end (CVE-2023-44487) */
-    OUTBOUND_ACKS_MAX = 128,
-};
-
 /* ---- memory ---- */
 
 static void *h2_malloc(size_t size, void *ctx)
@@ -259,7 +250,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
 {
     struct h2 *h2 = ctx;
     (void)header;
-    if (++h2->idle <= IDLE_FRAMES_MAX && h2->resets <= RESETS_MAX)
+    if (++h2->idle <= LIMIT_H2_IDLE_FRAMES && h2->resets <= LIMIT_H2_RESETS)
         return 0;
     h2->failed = ERR_LIMIT;
     h2->why = "a flood of frames that serve nothing";
@@ -336,9 +327,9 @@ static int session_make(struct h2 *h2)
         rc = nghttp2_option_new(&option);
     if (!rc) {
         nghttp2_option_set_no_auto_window_update(option, 1);
-        /* A server remembers closed streams, to tell a late frame from a wrong one (§5.1): with STREAMS_MAX, at most so many. */
+        /* A server remembers closed streams, to tell a late frame from a wrong one (§5.1): with LIMIT_H2_STREAMS, at most so many. */
         nghttp2_option_set_no_closed_streams(option, h2->role == H2_CLIENT);
-        nghttp2_option_set_max_outbound_ack(option, OUTBOUND_ACKS_MAX);
+        nghttp2_option_set_max_outbound_ack(option, LIMIT_H2_ACKS);
         /* White space around a value leads nobody astray, and real origins send it. */
         nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
         rc = h2->role == H2_SERVER ? nghttp2_session_server_new3(&h2->session, callbacks, h2, option, &h2_memory)
@@ -360,16 +351,16 @@ enum err h2_create(struct h2 **out, enum h2_role role, const struct h2_events *e
     h2->ctx = ctx;
     list_init(&h2->streams);
     const nghttp2_settings_entry settings[] = {
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, LIMIT_H2_STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_HEAD_BYTES},
-        role == H2_SERVER ? (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, STREAMS_MAX}
+        role == H2_SERVER ? (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, LIMIT_H2_STREAMS}
                           : (nghttp2_settings_entry){NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
     };
     int rc = session_make(h2);
     if (!rc)
         rc = nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings, ARRAY_LEN(settings));
     if (!rc)
-        rc = nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW);
+        rc = nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0, LIMIT_H2_WINDOW);
     if (rc) {
         h2_destroy(&h2);
         return ERR_NOMEM;
