@@ -130,17 +130,17 @@ enum err client_aim(struct client *c, struct head *h, bool absolute, bool *page)
 {
     *page = false;
     if (absolute) {
-        struct span scheme = head_span(h, h->scheme), host = head_span(h, h->host), sent;
+        struct span scheme = head_span(h, h->scheme), sent;
         if (!span_eq(scheme, SPAN("http")) && !span_eq(scheme, SPAN("https")))
             return ERR_UNSUPPORTED;
-        bool same = headers_find(&h->headers, SPAN("Host"), &sent) && span_eq_nocase(span_first(sent, host.n), host);
+        bool named = headers_find(&h->headers, SPAN("Host"), &sent); /* the codec made it agree with the target */
         if (c->tunnel_host[0]) { /* the tunnel says how and where to, whatever the target claims */
             h->port = c->tunnel_port;
             enum err e = head_set(h, &h->scheme, c->tls ? SPAN("https") : SPAN("http"));
             if (e)
                 return e;
         }
-        return same ? ERR_OK : client_set_host_field(h);
+        return named ? ERR_OK : client_set_host_field(h);
     }
     const struct proxy_reverse *to = c->tunnel_host[0] ? NULL : client_reverse(c, head_span(h, h->host));
     if (to)
