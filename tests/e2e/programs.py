@@ -25,14 +25,14 @@ def _build(name, source, command, env):
 def _go(name, source):
     program = BUILT / name / name
     cache = BUILT / "go-cache"
-    env = clean_env(GOCACHE=cache, GOPATH=BUILT / "go-path", GO111MODULE="off", CGO_ENABLED="0", GOFLAGS="", HOME=BUILT / "go")
+    env = clean_env(GOCACHE=cache, GOPATH=BUILT / "go-path", GO111MODULE="off", CGO_ENABLED="0", GOFLAGS="", HOME=BUILT)
     _build(name, source, ("go", "build", "-ldflags=-s -w", "-o", program, source), env)
     return program
 
 
 def go_client():
     """The path of clients/client.go as a program."""
-    return _go("go", CLIENTS / "client.go")
+    return _go("go-client", CLIENTS / "client.go")
 
 
 def go_h2origin():
