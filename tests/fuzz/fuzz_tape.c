@@ -64,11 +64,18 @@ static void seed_flow(struct tape_writer *w, int64_t id)
     headers_free(&h);
 }
 
+static char folder[] = "/tmp/ringtape-fuzz-XXXXXX";
+
+static void clean_up(void)
+{
+    (void)unlink(path);
+    (void)rmdir(folder);
+}
+
 static void make_seed(void)
 {
     struct tape_writer *w = NULL;
-    char folder[] = "/tmp/ringtape-fuzz-XXXXXX";
-    if (!mkdtemp(folder))
+    if (!mkdtemp(folder) || atexit(clean_up))
         abort();
     (void)snprintf(path, sizeof path, "%s/a.tape", folder);
     must(
