@@ -48,12 +48,17 @@ def unprivileged():
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", *(["[::1]"] if IPV6 else [])])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_port_in_use(here, host, workers):
-    # The first address of the name is the one to listen on.
-    family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family) as other:
-        other.bind((address[0], 0))
-        other.listen()
-        port = other.getsockname()[1]
+    # A name is in use when each of its addresses is: localhost may be 127.0.0.1, ::1 or both.
+    addresses = dict.fromkeys((a[0], a[4][0]) for a in socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM))
+    with contextlib.ExitStack() as others:
+        port = 0
+        for family, address in addresses:
+            other = others.enter_context(socket.socket(family))
+            if family == socket.AF_INET6:
+                other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            other.bind((address, port))
+            other.listen()
+            port = other.getsockname()[1]
         for command in (["record", "--force", "-o", "a.tape"], ["record", "--append", "-o", "a.tape"], ["record", "-o", "new.tape"],
                         ["replay", "a.tape"]):
             words = [f"{host.strip('[]')}:{port}", "in use", "-l [HOST:]PORT"]
