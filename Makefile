@@ -63,7 +63,7 @@ endif
 ALL_CFLAGS = -std=c17 $(CFLAGS) $(WARNINGS) $(DEFINES) $(INCLUDES) $(HARDENING) $(SANITIZERS) -pthread
 LLHTTP_LINK = $(or $(wildcard $(LLHTTP_DIR)/libllhttp.a),-L$(LLHTTP_DIR) -lllhttp)
 LIBS = $(WOLFSSL_PREFIX)/lib/libwolfssl.a $(LLHTTP_LINK) -luring -lsqlite3 -ljansson -lz -lbrotlidec -lbrotlicommon \
-	-lzstd -lnghttp2 -lpthread -lm
+	-lzstd -lnghttp2 -lwslay -lpthread -lm
 LINK = $(CC) $(LINK_HARDENING) $(SANITIZERS) $(LDFLAGS) -pthread
 
 # --- sources -------------------------------------------------------------------------------------------------------
@@ -92,12 +92,12 @@ $(foreach layer,$(LAYERS),$(eval sources_$(layer) := $(wildcard src/$(layer)/*.c
 
 # Files compiled into the program: FILE:NAME:SYMBOL becomes build/gen/NAME.h with `extern const char SYMBOL[]`, part of
 # the layer in embed_X.
-embed_tape := schema/tape.sql:tape_sql:tape_schema_sql
+embed_tape := schema/tape.sql:tape_sql:tape_schema_sql schema/tape-1.sql:tape_1_sql:tape_schema_1_sql
 embed_proxy :=
 EMBEDDED := $(embed_tape) $(embed_proxy)
 part = $(word $(2),$(subst :, ,$(1)))
 GEN_HEADERS := $(foreach e,$(EMBEDDED),$(if $(wildcard $(call part,$(e),1)),build/gen/$(call part,$(e),2).h))
-sources_tape += $(if $(wildcard schema/tape.sql),build/gen/tape_sql.c)
+sources_tape += $(foreach e,$(embed_tape),$(if $(wildcard $(call part,$(e),1)),build/gen/$(call part,$(e),2).c))
 
 object = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 archive = $(OUT)/lib/$(1).a

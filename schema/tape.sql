@@ -1,6 +1,6 @@
--- tape.sql: version 1 of the tape, one SQLite database (docs/tape.md).
+-- tape.sql: version 2 of the tape, one SQLite database (docs/tape.md).
 --
--- application_id 0x52545031 ("RTP1"), user_version 1, encoding UTF-8. Times named *_ns are nanoseconds: those called started, ended or
+-- application_id 0x52545031 ("RTP1"), user_version 2, encoding UTF-8. Times named *_ns are nanoseconds: those called started, ended or
 -- opened are wall clock since 1970-01-01 UTC, all others are offsets from the start of the flow or connection that they belong to, null when
 -- the thing did not happen. What a column refers to is said in its comment; nothing is enforced while recording.
 -- A reader compares the text of every statement here with the one in the file: a change, of a comment too, is a new version.
@@ -100,14 +100,20 @@ CREATE TABLE chunk ( -- pieces of large or slow content
     UNIQUE (body, seq)
 ) STRICT;
 
-CREATE TABLE message ( -- WebSocket frames, events of an event stream, bytes of a tunnel
+CREATE TABLE message ( -- WebSocket messages, events of an event stream, gRPC messages, bytes of a tunnel; in the order of their ends
     id INTEGER PRIMARY KEY,
     flow INTEGER NOT NULL,          -- flow.id
     seq INTEGER NOT NULL,           -- from 0, both directions together
-    at_ns INTEGER NOT NULL,         -- offset from the flow's start
+    at_ns INTEGER NOT NULL,         -- offset from the flow's start: its last byte was received ('bytes': its first)
     direction TEXT NOT NULL,        -- 'request': from the client; 'response': from the origin
-    kind TEXT NOT NULL,             -- 'bytes', 'text', 'binary', 'ping', 'pong', 'close', 'event'
-    payload BLOB NOT NULL,
+    kind TEXT NOT NULL,             -- WebSocket: 'text', 'binary', 'ping', 'pong', 'close'; 'event'; 'grpc'; 'bytes'; 'violation': of the protocol, payload says which
+    more INTEGER NOT NULL,          -- 1: a piece of a long one, the next row of this flow, direction and kind goes on with it
+    wire_bytes INTEGER NOT NULL,    -- on the wire, with its frames' heads, as compressed as it came
+    code INTEGER,                   -- 'close': the status code; null: none was given, or not a 'close'
+    event TEXT,                     -- 'event': its type; null: none was given
+    event_id TEXT,                  -- 'event': its id; null: none was given
+    retry_ms INTEGER,               -- 'event': reconnection time; null: none was given
+    payload BLOB NOT NULL,          -- unmasked, decompressed; 'close': the reason; 'event': the data; 'grpc': without the prefix
     UNIQUE (flow, seq)
 ) STRICT;
 

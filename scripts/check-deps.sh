@@ -28,7 +28,8 @@ jansson.h:Jansson
 zlib.h:zlib
 brotli/decode.h:brotli
 zstd.h:zstd
-nghttp2/nghttp2.h:nghttp2'
+nghttp2/nghttp2.h:nghttp2
+wslay/wslay.h:wslay (libwslay-dev)'
 
 # One compiler run when all is well, one for each header only when not.
 if ! printf '%s\n' "$headers" | sed 's/^\([^:]*\):.*/#include <\1>/' | $CC -E -x c - -o /dev/null 2>/dev/null; then

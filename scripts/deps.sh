@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 # JDK from elsewhere is used as it is and Debian's is not laid over it.
 build_packages='
     gcc libc6-dev make pkg-config
-    liburing-dev libsqlite3-dev libjansson-dev zlib1g-dev libbrotli-dev libzstd-dev libnghttp2-dev
+    liburing-dev libsqlite3-dev libjansson-dev zlib1g-dev libbrotli-dev libzstd-dev libnghttp2-dev libwslay-dev
     autoconf automake libtool dpkg-dev patch xz-utils debian-archive-keyring'
 demo_packages='
     ca-certificates curl git nginx openssl procps python3 sqlite3'

@@ -247,9 +247,22 @@ static bool journal_names_file(const char *path)
     return found;
 }
 
+/* It can be read, but rows of today do not go into it. */
+static enum err say_older(const char *path, int64_t version, struct buf *problem)
+{
+    buf_clear(problem);
+    enum err e =
+        buf_printf(problem,
+                   "%s: the tape was made by an older ringtape (tape version %lld): a session cannot be added to it; "
+                   "record it to a tape of its own, replay takes both",
+                   path, (long long)version);
+    return e ? e : ERR_UNSUPPORTED;
+}
+
 enum err tape_file_open(sqlite3 **out, const char *path, enum tape_mode mode, unsigned page_bytes, struct buf *problem)
 {
     struct stat st;
+    int64_t version = 0;
     *out = NULL;
     bool exists = stat(path, &st) == 0;
     if (exists && !S_ISREG(st.st_mode)) {
@@ -276,7 +289,9 @@ enum err tape_file_open(sqlite3 **out, const char *path, enum tape_mode mode, un
     if (e)
         db_say(problem, path, "cannot open the tape for writing", *out);
     if (!e)
-        e = db_check(*out, path, problem);
+        e = db_check(*out, path, &version, problem);
+    if (!e && version < TAPE_VERSION)
+        e = say_older(path, version, problem);
     if (!e)
         e = db_check_size(*out, path, problem);
     if (!e)

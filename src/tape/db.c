@@ -4,6 +4,7 @@
  * view but ours, no virtual table. Plain tables and indexes that somebody added are left alone. */
 #include "tape/db.h"
 
+#include "gen/tape_1_sql.h"
 #include "gen/tape_sql.h"
 
 #include <errno.h>
@@ -142,13 +143,13 @@ static enum err db_find(sqlite3_stmt *theirs, struct span name, struct span sql,
 }
 
 /* Compares each statement of our schema, as SQLite itself keeps it, with the file's. */
-static enum err db_compare_schema(sqlite3 *db, bool *same)
+static enum err db_compare_schema(sqlite3 *db, int64_t version, bool *same)
 {
     sqlite3 *model = NULL;
     sqlite3_stmt *ours = NULL, *theirs = NULL;
     enum err e = db_err(NULL, sqlite3_open(":memory:", &model));
     if (!e)
-        e = db_exec(model, tape_schema_sql);
+        e = db_exec(model, version < 2 ? tape_schema_1_sql : tape_schema_sql);
     if (!e)
         e = db_prepare(model, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL", &ours);
     if (!e)
@@ -180,7 +181,7 @@ static enum err db_is_utf8(sqlite3 *db, bool *yes)
     return e;
 }
 
-static enum err db_check_objects(sqlite3 *db, const char *path, struct buf *problem)
+static enum err db_check_objects(sqlite3 *db, const char *path, int64_t version, struct buf *problem)
 {
     int64_t foreign = 0;
     bool same = false, utf8 = false;
@@ -188,7 +189,7 @@ static enum err db_check_objects(sqlite3 *db, const char *path, struct buf *prob
     if (!e)
         e = db_is_utf8(db, &utf8);
     if (!e)
-        e = db_compare_schema(db, &same);
+        e = db_compare_schema(db, version, &same);
     if (e == ERR_CORRUPT)
         db_say(problem, path, "the tape is damaged; `sqlite3 TAPE .dump` prints what is sound", db);
     else if (e)
@@ -204,13 +205,14 @@ static enum err db_check_objects(sqlite3 *db, const char *path, struct buf *prob
     return e;
 }
 
-enum err db_check(sqlite3 *db, const char *path, struct buf *problem)
+enum err db_check(sqlite3 *db, const char *path, int64_t *version, struct buf *problem)
 {
-    int64_t application = 0, version = 0;
+    int64_t application = 0;
+    *version = 0;
     enum err e = db_int(db, "PRAGMA application_id", &application);
     if (!e)
-        e = db_int(db, "PRAGMA user_version", &version);
-    if (e == ERR_NOT_TAPE || (!e && (application != TAPE_APPLICATION_ID || version < 1))) {
+        e = db_int(db, "PRAGMA user_version", version);
+    if (e == ERR_NOT_TAPE || (!e && (application != TAPE_APPLICATION_ID || *version < 1))) {
         db_say(problem, path,
                e ? "not a tape (not an SQLite database)" : "not a tape (an SQLite database of another kind)", NULL);
         return ERR_NOT_TAPE;
@@ -221,16 +223,16 @@ enum err db_check(sqlite3 *db, const char *path, struct buf *problem)
         db_say(problem, path, "cannot read the tape", db);
     if (e)
         return e;
-    if (version > TAPE_VERSION) {
+    if (*version > TAPE_VERSION) {
         if (problem) {
             buf_clear(problem);
             e = buf_printf(problem,
                            "%s: the tape was made by a newer ringtape (tape version %lld; this one reads up to %d)",
-                           path, (long long)version, TAPE_VERSION);
+                           path, (long long)*version, TAPE_VERSION);
         }
         return e ? e : ERR_TAPE_NEWER;
     }
-    return db_check_objects(db, path, problem);
+    return db_check_objects(db, path, *version, problem);
 }
 
 bool db_has_log(const char *path)

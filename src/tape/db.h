@@ -22,8 +22,9 @@ MUST_USE enum err db_int(sqlite3 *db, const char *sql, int64_t *out);
 /* For any file that may come from somebody else: DEFENSIVE, no trusted schema, no views or triggers of the file's, limits. */
 MUST_USE enum err db_harden(sqlite3 *db);
 
-/* Is this a tape that we can read? Fails with ERR_NOT_TAPE, ERR_TAPE_NEWER, ERR_CORRUPT, ERR_DB, ERR_IO, ERR_NOMEM, and says why. */
-MUST_USE enum err db_check(sqlite3 *db, const char *path, struct buf *problem);
+/* Is this a tape that we can read? *version: of its schema, from 1 to TAPE_VERSION.
+ * Fails with ERR_NOT_TAPE, ERR_TAPE_NEWER, ERR_CORRUPT, ERR_DB, ERR_IO, ERR_NOMEM, and says why. */
+MUST_USE enum err db_check(sqlite3 *db, const char *path, int64_t *version, struct buf *problem);
 
 /* Is a write-ahead log beside the file? */
 bool db_has_log(const char *path);

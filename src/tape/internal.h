@@ -9,6 +9,7 @@ enum { TAPE_SPARES = 4 };
 struct tape {
     sqlite3 *db;
     char *path;
+    int64_t version;
     bool borrowed; /* db is somebody else's */
     uint64_t work,
         work_max; /* of one step, in thousands of SQLite's instructions: what is left; what the file's size can explain */

@@ -175,7 +175,7 @@ enum err tape_open(struct tape **out, const char *path, struct buf *problem)
     if (e)
         db_say(problem, path, "cannot open the tape", tape->db);
     else
-        e = db_check(tape->db, path, problem);
+        e = db_check(tape->db, path, &tape->version, problem);
     if (!e)
         e = db_check_size(tape->db, path, problem);
     if (e)
@@ -192,6 +192,7 @@ enum err tape_attach(struct tape **out, sqlite3 *db, const char *path)
         return ERR_NOMEM;
     tape->borrowed = true;
     tape->work_max = WORK_MIN;
+    tape->version = TAPE_VERSION;
     tape->db = db;
     tape->path = mem_strdup(path, strlen(path));
     if (!tape->path)
@@ -351,6 +352,13 @@ struct tape_message_cursor {
     sqlite3_stmt *stmt;
 };
 
+static const char messages_sql[] =
+    "SELECT id, seq, at_ns, direction = 'request', kind, more, wire_bytes, code, event, event_id, retry_ms, payload "
+    "FROM message WHERE flow = ?1 ORDER BY seq";
+static const char messages_sql_1[] =
+    "SELECT id, seq, at_ns, direction = 'request', kind, 0, length(payload), NULL, NULL, NULL, NULL, payload "
+    "FROM message WHERE flow = ?1 ORDER BY seq";
+
 enum err tape_messages(struct tape *tape, int64_t flow, struct tape_message_cursor **out)
 {
     struct tape_message_cursor *cursor = mem_new(1, sizeof *cursor);
@@ -358,9 +366,7 @@ enum err tape_messages(struct tape *tape, int64_t flow, struct tape_message_curs
     if (!cursor)
         return ERR_NOMEM;
     cursor->tape = tape;
-    enum err e = tape_prepare(
-        tape, "SELECT id, seq, at_ns, direction = 'request', kind, payload FROM message WHERE flow = ?1 ORDER BY seq",
-        &cursor->stmt);
+    enum err e = tape_prepare(tape, tape->version < 2 ? messages_sql_1 : messages_sql, &cursor->stmt);
     if (e)
         tape_message_cursor_close(&cursor);
     else
@@ -372,16 +378,24 @@ enum err tape_messages(struct tape *tape, int64_t flow, struct tape_message_curs
 enum err tape_message_next(struct tape_message_cursor *cursor, struct tape_message *out)
 {
     sqlite3_stmt *s = cursor->stmt;
-    int rc = sqlite3_step(s);
+    int rc = tape_step(cursor->tape, s);
     if (rc != SQLITE_ROW)
         return rc == SQLITE_DONE ? ERR_NOT_FOUND : tape_failed(cursor->tape, rc);
+    int64_t wire_bytes = sqlite3_column_int64(s, 6), code = sqlite3_column_int64(s, 7);
     *out = (struct tape_message){
         .id = sqlite3_column_int64(s, 0),
         .seq = sqlite3_column_int64(s, 1),
         .at_ns = sqlite3_column_int64(s, 2),
         .from_client = sqlite3_column_int(s, 3) != 0,
         .kind = db_span(s, 4),
-        .payload = db_span(s, 5),
+        .more = sqlite3_column_int(s, 5) != 0,
+        .wire_bytes = wire_bytes > 0 ? (uint64_t)wire_bytes : 0,
+        .code = code > 0 && code <= UINT16_MAX ? (unsigned)code : 0,
+        .event = db_span(s, 8),
+        .event_id = db_span(s, 9),
+        .has_event_id = sqlite3_column_type(s, 9) != SQLITE_NULL,
+        .retry_ms = db_offset(s, 10),
+        .payload = db_span(s, 11),
     };
     return out->at_ns < 0 ? tape_corrupt(cursor->tape, "a message's time") : ERR_OK;
 }

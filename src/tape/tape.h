@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "http/head.h"
 
-enum { TAPE_APPLICATION_ID = 0x52545031, TAPE_VERSION = 1 };
+enum { TAPE_APPLICATION_ID = 0x52545031, TAPE_VERSION = 2 };
 
 struct tape;
 
@@ -103,7 +103,13 @@ struct tape_message {
     int64_t id, seq;
     int64_t at_ns; /* offset from the flow's start */
     bool from_client;
-    struct span kind; /* "bytes", "text", "binary", "ping", "pong", "close", "event" */
+    struct span kind;    /* "bytes", "text", "binary", "ping", "pong", "close", "event", "grpc", "violation" */
+    bool more;           /* a piece: the next one of this direction and kind goes on with it */
+    uint64_t wire_bytes; /* of this piece, frames included */
+    unsigned code;       /* "close": the status code; 0: none */
+    bool has_event_id;
+    struct span event, event_id; /* "event": type and id; empty: none */
+    int64_t retry_ms;            /* "event": -1: none */
     struct span payload;
 };
 struct tape_message_cursor;

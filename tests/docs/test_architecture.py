@@ -32,7 +32,7 @@ def test_each_layer_has_a_row_that_names_its_libraries():
     folders = {p.name for p in (ROOT / "src").iterdir() if p.is_dir()} | {"tools"}
     assert set(rows) == folders
     spelt = {"liburing": "liburing", "wolfssl": "wolfSSL", "llhttp": "llhttp", "zlib.h": "zlib", "brotli": "brotli", "zstd": "zstd",
-             "nghttp2": "nghttp2", "sqlite3": "SQLite", "jansson": "Jansson"}
+             "nghttp2": "nghttp2", "wslay": "wslay", "sqlite3": "SQLite", "jansson": "Jansson"}
     for header, name in spelt.items():
         for folder in check_layers()["LIBRARIES"][header] & folders:
             used = run("grep", "-rlE", rf"#include <{header}", ROOT / "src" / folder, check=False).stdout

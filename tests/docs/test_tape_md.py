@@ -155,8 +155,8 @@ def test_the_words_of_errors_are_those_of_the_sources():
 def test_version_and_application_id(tape, tmp_path):
     line = next(s for s in TEXT.splitlines() if "pragma_application_id" in s).strip()
     done = run("sh", "-c", line.replace("TAPE", '"$0"'), tape, env=clean_env(HOME=tmp_path), cwd=tmp_path)
-    assert done.stdout.split() == [f"{0x52545031}|1".encode()]
-    assert "0x52545031" in TEXT and "schema, 1." in TEXT
+    assert done.stdout.split() == [f"{0x52545031}|2".encode()]
+    assert "0x52545031" in TEXT and "schema, 2." in TEXT
 
 
 def test_safe_mode_reads_the_views_and_writes_no_file(tape, tmp_path):

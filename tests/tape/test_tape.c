@@ -149,7 +149,7 @@ static void a_flow_comes_back(void **state)
     assert_sql(path, "PRAGMA integrity_check", "ok");
     assert_sql(path, "PRAGMA journal_mode", "delete");
     assert_sql(path, "PRAGMA application_id", "1381257265");
-    assert_sql(path, "PRAGMA user_version", "1");
+    assert_sql(path, "PRAGMA user_version", "2");
     fixture_cleanup(path);
 }
 
@@ -436,7 +436,8 @@ static void damaged_and_foreign_tapes_are_refused(void **state)
         enum err wanted;
         const char *words;
     } cases[] = {
-        {"PRAGMA user_version=2", ERR_TAPE_NEWER, "newer ringtape"},
+        {"PRAGMA user_version=3", ERR_TAPE_NEWER, "newer ringtape"},
+        {"PRAGMA user_version=1", ERR_CORRUPT, "not as they should be"},
         {"PRAGMA user_version=0", ERR_NOT_TAPE, "not a tape"},
         {"CREATE TRIGGER t AFTER INSERT ON flow BEGIN SELECT 1; END", ERR_NOT_TAPE, "triggers"},
         {"CREATE VIEW v AS SELECT 1", ERR_NOT_TAPE, "views"},
