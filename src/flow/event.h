@@ -37,6 +37,38 @@ struct event {
     const char *reason;             /* PART_ERROR: for people; not NULL */
 };
 
+/* What an exchange carries within its content or its raw bytes (schema/tape.sql, table message).
+ * name, word on the tape */
+#define MESSAGE_KINDS(X)                                                                                               \
+    X(MESSAGE_BYTES, "bytes") /* of a WebSocket whose frames cannot be read */                                         \
+    X(MESSAGE_VIOLATION, "violation")                                                                                  \
+    X(MESSAGE_TEXT, "text")                                                                                            \
+    X(MESSAGE_BINARY, "binary")                                                                                        \
+    X(MESSAGE_PING, "ping")                                                                                            \
+    X(MESSAGE_PONG, "pong")                                                                                            \
+    X(MESSAGE_CLOSE, "close")                                                                                          \
+    X(MESSAGE_EVENT, "event")                                                                                          \
+    X(MESSAGE_GRPC, "grpc")
+
+enum message_kind {
+#define MESSAGE_KIND_ENUM(name, word) name,
+    MESSAGE_KINDS(MESSAGE_KIND_ENUM)
+#undef MESSAGE_KIND_ENUM
+};
+
+struct message {
+    enum message_kind kind;
+    uint64_t at_ns;      /* monotonic: its last byte came */
+    bool more;           /* a piece, at most LIMIT_MESSAGE_BYTES; the next of this direction and kind goes on with it */
+    uint64_t wire_bytes; /* of this piece, frames included, as compressed as it came */
+    struct span data;    /* unmasked, decompressed; MESSAGE_CLOSE: the reason; MESSAGE_VIOLATION: what was wrong */
+    unsigned code;       /* MESSAGE_CLOSE: status code, 0: none */
+    struct span event, event_id; /* MESSAGE_EVENT */
+    bool has_event_id;
+    int64_t retry_ms; /* MESSAGE_EVENT; -1: none */
+};
+
+const char *message_kind_word(enum message_kind kind);
 const char *flow_kind_word(enum flow_kind kind);
 
 #endif

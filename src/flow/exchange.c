@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "flow/messages.h"
 #include "flow/origin.h"
 
 #include <assert.h>
@@ -58,12 +59,16 @@ static void exchange_tell_request(struct exchange *x, const struct event *event)
         p->taps[i]->ops->request(p->taps[i], x, event);
     }
     x->tapped = true;
+    if (p->taps_n > 0)
+        messages_part(x, false, event);
 }
 
-static void exchange_tell_response(const struct exchange *x, const struct event *event)
+static void exchange_tell_response(struct exchange *x, const struct event *event)
 {
     for (size_t i = 0; x->tapped && i < x->pipeline->taps_n; i++)
         x->pipeline->taps[i]->ops->response(x->pipeline->taps[i], x, event);
+    if (x->tapped && x->pipeline->taps_n > 0)
+        messages_part(x, true, event);
 }
 
 void exchange_destroy(struct exchange **x, enum err why, const char *reason)
@@ -86,6 +91,7 @@ void exchange_destroy(struct exchange **x, enum err why, const char *reason)
     for (size_t i = 0; i < p->filters_n; i++)
         if (p->filters[i]->ops->end)
             p->filters[i]->ops->end(p->filters[i], it);
+    messages_destroy(&it->messages);
     connection_unref(&it->client);
     connection_unref(&it->server);
     mem_free(it);
@@ -155,7 +161,8 @@ void exchange_response(struct exchange *x, const struct event *event)
         x->origin_open = false;
     }
     exchange_tell_response(x, event);
-    exchange_response_at(x, x->pipeline->filters_n, event);
+    if (!x->ambiguous || event->part != PART_BODY)
+        exchange_response_at(x, x->pipeline->filters_n, event);
 }
 
 void exchange_pass_response(struct exchange *x, const struct filter *from, const struct event *event)

@@ -14,6 +14,7 @@
 #include "flow/event.h"
 
 struct exchange;
+struct messages;
 struct origin;
 struct origin_facts;
 
@@ -38,6 +39,8 @@ struct tap_ops {
     void (*end)(struct tap *tap, const struct exchange *x);
     /* A connection came up or failed to (closed_ns is 0), or ended. */
     void (*connection)(struct tap *tap, const struct connection *connection);
+    /* A message within the parts that were told: of a WebSocket (whose PART_BODY is told too), an event stream, gRPC. NULL: not asked for. */
+    void (*message)(struct tap *tap, const struct exchange *x, bool response, const struct message *message);
 };
 
 /* Stands between. Each function passes an event on, changed or not, by exchange_pass_request()/_response(), at once or later. */
@@ -91,6 +94,9 @@ struct exchange {
     bool origin_open; /* origin->open() was called and neither end, error nor cancel since */
     bool tapped;      /* the taps were told of it */
     bool request_ended, response_begun, response_ended;
+    struct messages *messages; /* what reads them; NULL: there are none */
+    bool
+        ambiguous; /* two parsers could read its frames differently: nothing more is forwarded, the client leg ends it */
 };
 
 /* Begins; takes references. Nothing is told to anyone before the request head. Fails with ERR_NOMEM. */

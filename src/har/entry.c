@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "har/certificate.h"
 #include "har/message.h"
+#include "har/messages.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -188,6 +189,7 @@ void entry_har(struct out *o, struct view *v, bool pages)
     out_close(o, '}');
     put_timings(o, &v->timing);
     put_server(o, v);
+    messages_har(o, v);
     if (v->damaged)
         out_member_str(o, "comment", "the tape is damaged: part of this flow could not be read");
     if (f->error.n > 0)

@@ -54,6 +54,8 @@ MUST_USE enum err ws_create(struct ws **out, enum ws_side from, const struct ws_
 /* Consumes all of `in`. Fails with ERR_PARSE (a violation of the protocol: ws_error(), and ws_ambiguous()), ERR_LIMIT (deflate bomb), ERR_NOMEM, or what the
  * callback returned. After a failure only ws_error(), ws_ambiguous() and ws_destroy(). */
 MUST_USE enum err ws_feed(struct ws *ws, struct span in);
+/* After ERR_PARSE: those bytes of that last `in` that no message told came of, from the violation on. */
+struct span ws_unread(const struct ws *ws, struct span in);
 /* What the violation was, for people; static. "" : none. */
 const char *ws_error(const struct ws *ws);
 /* Could two parsers read the frame's end differently (a length that is not minimal, or beyond 63 bits)? Then it must not be forwarded. */

@@ -39,6 +39,8 @@ struct call {
     bool retried, raw, has_trailers, request_paused, response_paused;
 };
 
+static const char ambiguous_frames[] = "a WebSocket frame could be read in two ways";
+
 static const struct upstream_user call_user;
 static const struct shared_user ride_user;
 
@@ -464,7 +466,11 @@ static enum err call_bytes(void *ctx, struct span bytes)
 {
     struct call *call = ctx;
     struct event event = {.part = PART_BODY, .at_ns = call_now(call), .data = bytes};
+    if (task_waiting(&call->fail))
+        return ERR_OK;
     exchange_response(call->x, &event);
+    if (call->x->ambiguous)
+        call_fail_later(call, ERR_AMBIGUOUS, ambiguous_frames);
     return ERR_OK;
 }
 
@@ -656,7 +662,9 @@ static void network_request(struct origin *origin, struct exchange *x, const str
         call_begin(call, event);
         break;
     case PART_BODY:
-        if (!task_waiting(&call->fail))
+        if (x->ambiguous)
+            call_fail_later(call, ERR_AMBIGUOUS, ambiguous_frames);
+        else if (!task_waiting(&call->fail))
             call_body(call, event->data);
         break;
     case PART_TRAILERS:

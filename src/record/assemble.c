@@ -167,6 +167,21 @@ static void assembly_drop(struct assembler *a, struct assembly *f)
     a->spares_n++;
 }
 
+/* Takes n bytes off the front. The tap made the note, so they are there. */
+static struct span bite(struct span *rest, size_t n)
+{
+    assert(n <= rest->n);
+    struct span out = span_first(*rest, n);
+    *rest = span_from(*rest, n);
+    return out;
+}
+
+static void bite_into(struct span *rest, void *out, size_t n)
+{
+    struct span bytes = bite(rest, n);
+    memcpy(out, bytes.p, n);
+}
+
 /* --- content ----------------------------------------------------------------------------------------------------- */
 
 static int64_t offset_of(const struct assembly *f, uint64_t at_ns)
@@ -241,6 +256,8 @@ static enum err message_flush(struct assembler *a, struct assembly *f)
         .at_ns = f->message_at_ns,
         .from_client = f->message_from_client,
         .kind = SPAN("bytes"),
+        .wire_bytes = f->message.n,
+        .retry_ms = -1,
         .payload = buf_span(&f->message),
     };
     enum err e = tape_writer_message(a->writer, a->flow_base + (int64_t)f->id, &message);
@@ -267,6 +284,31 @@ static enum err message_bytes(struct assembler *a, struct assembly *f, bool from
             e = message_flush(a, f);
     }
     return e;
+}
+
+static enum err take_message(struct assembler *a, struct assembly *f, const struct note *note, struct span rest)
+{
+    struct note_message m;
+    bite_into(&rest, &m, sizeof m);
+    struct span event = bite(&rest, m.event_n), event_id = bite(&rest, m.event_id_n), data = bite(&rest, m.n);
+    if (m.kind == MESSAGE_BYTES)
+        return message_bytes(a, f, !note->response, note->at_ns, data);
+    struct tape_message message = {
+        .at_ns = offset_of(f, note->at_ns),
+        .from_client = !note->response,
+        .kind = span_str(message_kind_word((enum message_kind)m.kind)),
+        .more = m.more != 0,
+        .wire_bytes = m.wire_bytes,
+        .code = m.code,
+        .event = event,
+        .event_id = event_id,
+        .has_event_id = m.has_event_id != 0,
+        .retry_ms = m.retry_ms,
+        .payload = data,
+    };
+    enum err e = message_flush(a, f);
+    message.seq = f->message_seq++;
+    return e ? e : tape_writer_message(a->writer, a->flow_base + (int64_t)f->id, &message);
 }
 
 /* --- rows -------------------------------------------------------------------------------------------------------- */
@@ -366,21 +408,6 @@ struct assembler_counters assembler_counters(const struct assembler *a)
 
 /* --- notes ------------------------------------------------------------------------------------------------------- */
 
-/* Takes n bytes off the front. The tap made the note, so they are there. */
-static struct span bite(struct span *rest, size_t n)
-{
-    assert(n <= rest->n);
-    struct span out = span_first(*rest, n);
-    *rest = span_from(*rest, n);
-    return out;
-}
-
-static void bite_into(struct span *rest, void *out, size_t n)
-{
-    struct span bytes = bite(rest, n);
-    memcpy(out, bytes.p, n);
-}
-
 static enum err text_put(struct assembly *f, struct span text, struct slice *out)
 {
     *out = (struct slice){(uint32_t)f->text.n, (uint32_t)text.n};
@@ -463,9 +490,9 @@ static enum err take_body(struct assembler *a, struct assembly *f, const struct 
     struct span data = bite(&rest, body.n);
     struct assembly_side *side = &f->sides[note->response];
     side->bytes = body.total;
-    if (note->flow_kind != FLOW_HTTP)
+    if (note->flow_kind == FLOW_TUNNEL)
         return message_bytes(a, f, !note->response, note->at_ns, data);
-    return side->closed ? ERR_OK : side_content(a, f, side, note->at_ns, data);
+    return side->closed || note->flow_kind != FLOW_HTTP ? ERR_OK : side_content(a, f, side, note->at_ns, data);
 }
 
 static enum err take_trailers(struct assembler *a, struct assembly *f, const struct note *note, struct span rest)
@@ -602,6 +629,8 @@ static enum err take_note(struct assembler *a, const struct note *note, struct s
         return take_end(a, f, note, rest);
     case NOTE_ERROR:
         return take_error(a, f, note, rest);
+    case NOTE_MESSAGE:
+        return take_message(a, f, note, rest);
     case NOTE_DONE:
         return take_done(a, f, rest);
     case NOTE_BEGIN:

@@ -15,6 +15,7 @@ enum note_kind {
     NOTE_END,           /* struct note_facts: this side is complete */
     NOTE_ERROR,         /* struct note_error, reason */
     NOTE_DONE,          /* struct note_facts: nothing more comes */
+    NOTE_MESSAGE,       /* struct note_message, event, event id, payload */
     NOTE_CONNECTION,    /* struct note_connection, texts, certificate chain */
 };
 
@@ -69,6 +70,14 @@ struct note_error {
     uint32_t reason_n;
 };
 
+struct note_message {
+    uint64_t wire_bytes;
+    int64_t retry_ms;
+    uint32_t kind; /* enum message_kind */
+    uint32_t code, event_n, event_id_n, n;
+    uint8_t more, has_event_id, unused[2];
+};
+
 enum { NOTE_CONNECTION_TEXTS = 8 }; /* peer, local, host, sni, alpn, tls_version, tls_cipher, reason */
 
 struct note_connection {
@@ -89,6 +98,8 @@ enum {
 };
 
 _Static_assert(LIMIT_HEAD_BYTES + LIMIT_HEADERS * 8 + 4096 <= NOTE_BYTES_MAX, "a head fits in a note");
+_Static_assert(LIMIT_MESSAGE_BYTES + 2 * NOTE_REASON_BYTES_MAX + 256 <= NOTE_BYTES_MAX,
+               "a piece of a message fits in a note");
 _Static_assert(LIMIT_TARGET_BYTES <= LIMIT_HEAD_BYTES, "a target is part of a head");
 
 #endif

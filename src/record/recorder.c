@@ -159,7 +159,9 @@ static void tap_body(struct recorder_tap *t, const struct exchange *x, bool resp
     uint64_t total = response ? x->response_bytes : x->request_bytes;
     uint64_t before = total > data.n ? total - data.n : 0, max = t->recorder->body_bytes_max;
     atomic_fetch_add_explicit(&t->body_bytes, data.n, memory_order_relaxed);
-    if (max)
+    if (x->kind == FLOW_WEBSOCKET)
+        data = SPAN_EMPTY; /* it comes as messages */
+    else if (max)
         data = span_first(data, before >= max ? 0 : (size_t)MIN(max - before, (uint64_t)SIZE_MAX));
     do {
         struct span piece = span_first(data, LIMIT_CHUNK_BYTES);
@@ -240,6 +242,37 @@ static void tap_response(struct tap *tap, const struct exchange *x, const struct
     tap_event(tap, x, true, event);
 }
 
+/* What --max-body cuts is counted as it came, frames and all. */
+static void tap_message(struct tap *tap, const struct exchange *x, bool response, const struct message *message)
+{
+    struct recorder_tap *t = container_of(tap, struct recorder_tap, tap);
+    uint64_t total = response ? x->response_bytes : x->request_bytes, max = t->recorder->body_bytes_max;
+    if (tap_off(t))
+        return;
+    struct span event = span_first(message->event, NOTE_REASON_BYTES_MAX);
+    struct span event_id = span_first(message->event_id, NOTE_REASON_BYTES_MAX);
+    struct span data = max && total > max ? SPAN_EMPTY : span_first(message->data, LIMIT_MESSAGE_BYTES);
+    struct note_message body = {
+        .wire_bytes = message->wire_bytes,
+        .retry_ms = message->retry_ms,
+        .kind = message->kind,
+        .code = message->code,
+        .event_n = (uint32_t)event.n,
+        .event_id_n = (uint32_t)event_id.n,
+        .n = (uint32_t)data.n,
+        .more = message->more,
+        .has_event_id = message->has_event_id,
+    };
+    struct note note = note_of(NOTE_MESSAGE, x, response, NULL);
+    note.at_ns = message->at_ns;
+    uint8_t *at = tap_note(t, note, sizeof body + event.n + event_id.n + data.n);
+    at = put(at, &body, sizeof body);
+    at = put(at, event.p, event.n);
+    at = put(at, event_id.p, event_id.n);
+    (void)put(at, data.p, data.n);
+    tap_full(t);
+}
+
 static void tap_end(struct tap *tap, const struct exchange *x)
 {
     struct recorder_tap *t = container_of(tap, struct recorder_tap, tap);
@@ -285,7 +318,8 @@ static void tap_connection(struct tap *tap, const struct connection *c)
     tap_full(t);
 }
 
-static const struct tap_ops recorder_tap_ops = {tap_begin, tap_request, tap_response, tap_end, tap_connection};
+static const struct tap_ops recorder_tap_ops = {tap_begin, tap_request,    tap_response,
+                                                tap_end,   tap_connection, tap_message};
 
 struct tap *recorder_tap(struct recorder *r, unsigned worker)
 {

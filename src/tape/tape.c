@@ -354,12 +354,17 @@ struct tape_message_cursor {
 
 static const char messages_sql[] =
     "SELECT id, seq, at_ns, direction = 'request', kind, more, wire_bytes, code, event, event_id, retry_ms, payload "
-    "FROM message WHERE flow = ?1 ORDER BY seq";
+    "FROM message WHERE flow = ?1 AND seq >= ?2 ORDER BY seq";
 static const char messages_sql_1[] =
     "SELECT id, seq, at_ns, direction = 'request', kind, 0, length(payload), NULL, NULL, NULL, NULL, payload "
-    "FROM message WHERE flow = ?1 ORDER BY seq";
+    "FROM message WHERE flow = ?1 AND seq >= ?2 ORDER BY seq";
 
 enum err tape_messages(struct tape *tape, int64_t flow, struct tape_message_cursor **out)
+{
+    return tape_messages_from(tape, flow, 0, out);
+}
+
+enum err tape_messages_from(struct tape *tape, int64_t flow, int64_t seq, struct tape_message_cursor **out)
 {
     struct tape_message_cursor *cursor = mem_new(1, sizeof *cursor);
     *out = NULL;
@@ -367,10 +372,12 @@ enum err tape_messages(struct tape *tape, int64_t flow, struct tape_message_curs
         return ERR_NOMEM;
     cursor->tape = tape;
     enum err e = tape_prepare(tape, tape->version < 2 ? messages_sql_1 : messages_sql, &cursor->stmt);
-    if (e)
+    if (e) {
         tape_message_cursor_close(&cursor);
-    else
+    } else {
         (void)sqlite3_bind_int64(cursor->stmt, 1, flow);
+        (void)sqlite3_bind_int64(cursor->stmt, 2, seq);
+    }
     *out = cursor;
     return e;
 }

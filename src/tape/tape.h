@@ -114,6 +114,8 @@ struct tape_message {
 };
 struct tape_message_cursor;
 MUST_USE enum err tape_messages(struct tape *tape, int64_t flow, struct tape_message_cursor **out);
+/* From that seq on. */
+MUST_USE enum err tape_messages_from(struct tape *tape, int64_t flow, int64_t seq, struct tape_message_cursor **out);
 MUST_USE enum err tape_message_next(struct tape_message_cursor *cursor, struct tape_message *out);
 void tape_message_cursor_close(struct tape_message_cursor **cursor);
 
