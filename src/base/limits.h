@@ -50,6 +50,7 @@
     X(LIMIT_INLINE_BODY_BYTES, 16384, "largest body kept in one piece while a flow is in progress")                    \
     X(LIMIT_CHUNK_BYTES, 65536, "bytes of one body chunk on the tape")                                                 \
     X(LIMIT_MESSAGE_BYTES, 65536, "bytes of one row of a WebSocket, gRPC or event-stream message; longer ones go on")  \
+    X(LIMIT_EVENT_FIELD_BYTES, 4096, "bytes kept of the type and of the id of an event of an event stream")            \
     X(LIMIT_COMMIT_MS, 250, "longest time between commits")                                                            \
     X(LIMIT_COMMIT_FLOWS, 1000, "flows in one commit")                                                                 \
     X(LIMIT_COMMIT_BYTES, 8388608, "bytes in one commit")                                                              \
