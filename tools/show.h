@@ -24,6 +24,9 @@ enum err show_json(struct show *s);
 /* The fields of one side; `json` as the tape has them. `fields` is cleared first. */
 MUST_USE enum err show_fields(struct span json, struct headers *fields);
 
+/* Appends the messages of the flow as lines, the first ones when there are many. */
+MUST_USE enum err show_conversation(struct show *s, struct buf *out);
+
 /* Content with its codings undone, all of it or ERR_LIMIT beyond `max`; *coding as tape_content() gives it. */
 MUST_USE enum err show_content(struct show *s, enum tape_side side, const struct headers *fields, size_t max,
                                struct buf *out, enum err *coding);

@@ -178,6 +178,7 @@ enum err show_human(struct show *s)
         PUT(e, buf_put_byte(&text, '\n'));
         PUT(e, put_message(s, TAPE_RESPONSE, &text));
     }
+    PUT(e, show_conversation(s, &text));
     PUT(e, output_put(s->out, buf_span(&text)));
     buf_free(&text);
     return e;

@@ -141,7 +141,21 @@ static enum err put_message(const struct tape_message *m, struct buf *line)
     PUT(e, flow_ms(line, m->at_ns));
     PUT(e, buf_printf(line, ",\"direction\":\"%s\",", m->from_client ? "request" : "response"));
     PUT(e, flow_json_text(line, "kind", m->kind));
-    PUT(e, buf_printf(line, ",\"bytes\":%zu,", m->payload.n));
+    PUT(e, buf_printf(line, ",\"bytes\":%zu,\"wire_bytes\":%llu,", m->payload.n, (unsigned long long)m->wire_bytes));
+    if (m->more)
+        PUT(e, buf_put_str(line, "\"more\":true,"));
+    if (m->code > 0)
+        PUT(e, buf_printf(line, "\"code\":%u,", m->code));
+    if (m->event.n > 0) {
+        PUT(e, flow_json_text(line, "event", m->event));
+        PUT(e, buf_put_byte(line, ','));
+    }
+    if (m->has_event_id) {
+        PUT(e, flow_json_text(line, "event_id", m->event_id));
+        PUT(e, buf_put_byte(line, ','));
+    }
+    if (m->retry_ms >= 0)
+        PUT(e, buf_printf(line, "\"retry_ms\":%lld,", (long long)m->retry_ms));
     if (text_is_utf8(m->payload)) {
         PUT(e, flow_json_text(line, "text", m->payload));
     } else {
