@@ -14,8 +14,12 @@
     X(LIMIT_H2_STREAMS, 100, "streams of one HTTP/2 client at once (RFC 9113, section 5.1.2)")                         \
     X(LIMIT_H2_STREAM_WINDOW, 262144, "bytes that an HTTP/2 peer may send on one stream before they were taken")       \
     X(LIMIT_H2_WINDOW, 4194304, "the same on all streams of one connection")                                           \
+    X(LIMIT_H2_BLOCK_BYTES, 1048576, "bytes that an HTTP/2 header block may unpack to before the connection ends")     \
+    X(LIMIT_H2_CONTINUATIONS, 64, "CONTINUATION frames of one header block, or pieces of them that come one by one")   \
     X(LIMIT_H2_IDLE_FRAMES, 4096, "HTTP/2 frames in a row that move no message: more are a flood")                     \
+    X(LIMIT_H2_TINY_FRAMES, 16384, "HTTP/2 DATA frames of three bytes or fewer: more are a flood")                     \
     X(LIMIT_H2_RESETS, 500, "streams that an HTTP/2 client began and reset, more than it let end (CVE-2023-44487)")    \
+    X(LIMIT_H2_CALM_MS, 10000, "how long such a count goes on before it begins anew")                                  \
     X(LIMIT_H2_ACKS, 128, "answers to PING and SETTINGS that wait to be sent")                                         \
     X(LIMIT_RECV_BUFFERS, 256, "receive buffers of one loop")                                                          \
     X(LIMIT_RECV_BUFFER_BYTES, 16384, "bytes of one receive buffer")                                                   \

@@ -8,8 +8,15 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/util.h"
+#include "http/token.h"
 
 #include <assert.h>
+#include <stdio.h>
+
+enum {
+    FRAME_HEAD_BYTES = 9,
+    TINY_BYTES = 4 /* a piece of content that is smaller than any message's own framing */
+};
 
 /* ---- memory ---- */
 
@@ -88,6 +95,11 @@ struct h2 *h2_of(const struct h2_stream *s)
     return s->h2;
 }
 
+uint64_t h2_wire_bytes(const struct h2_stream *s)
+{
+    return s->wire_bytes;
+}
+
 void h2_reset(struct h2_stream *s, uint32_t code)
 {
     if (s->reset)
@@ -102,6 +114,15 @@ static void count_reset(struct h2 *h2)
 {
     if (h2->role == H2_SERVER)
         h2->resets++;
+}
+
+/* What serves nothing, by the thousand: the connection ends. */
+static int flood(struct h2 *h2, const char *why)
+{
+    h2->failed = ERR_LIMIT;
+    h2->why = why;
+    (void)nghttp2_session_terminate_session(h2->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static void stream_refuse(struct h2_stream *s, const char *why)
@@ -130,6 +151,9 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
             return NGHTTP2_ERR_CALLBACK_FAILURE;
         }
     }
+    if (s)
+        s->wire_bytes += h2->head_bytes;
+    h2->head_bytes = 0;
     bool trailers = !request && (h2->role == H2_SERVER || (s && s->head_done));
     h2_block_begin(&h2->block, h2->role == H2_SERVER ? HEAD_REQUEST : HEAD_RESPONSE, trailers);
     return 0;
@@ -143,6 +167,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     (void)frame;
     (void)flags;
     enum err e = h2_block_field(&h2->block, span_of(name, name_n), span_of(value, value_n));
+    if (h2->block.bytes > LIMIT_H2_BLOCK_BYTES)
+        return flood(h2, "a header block that unpacks to more than any head may have");
     if (e == ERR_LIMIT) {
         h2->block.why = "the head is too large";
     } else if (e) {
@@ -214,12 +240,29 @@ static void stream_headers(struct h2_stream *s, bool end)
         if (end)
             stream_end_in(s);
     } else if (h2->role == H2_CLIENT && b->head.status / 100 == 1) {
-        stream_check(s, h2->events->informational(h2->ctx, s, &b->head));
+        s->informational_bytes += b->bytes;
+        if (s->informational_bytes > LIMIT_INFORMATIONAL_BYTES)
+            stream_refuse(s, "too many informational responses");
+        else
+            stream_check(s, h2->events->informational(h2->ctx, s, &b->head));
     } else {
         s->head_done = s->begun = true;
         s->peer_ended = end;
         stream_check(s, h2->events->head(h2->ctx, s, &b->head, end));
     }
+}
+
+/* What a GOAWAY says, the peer's or ours. */
+static void set_why(struct h2 *h2, const nghttp2_frame *frame)
+{
+    const nghttp2_goaway *g = &frame->goaway;
+    struct span text = span_of(g->opaque_data, g->opaque_data_len);
+    (void)snprintf(h2->why_text, sizeof h2->why_text, "error code %u", g->error_code);
+    size_t at = strlen(h2->why_text);
+    if (text.n && token_line_safe(text))
+        (void)snprintf(h2->why_text + at, sizeof h2->why_text - at, ", %.*s", (int)MIN(text.n, (size_t)200),
+                       (const char *)text.p);
+    h2->why = h2->why_text;
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
@@ -228,12 +271,15 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     struct h2_stream *s = stream_of(h2, frame->hd.stream_id);
     bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     (void)session;
-    if (frame->hd.type == NGHTTP2_GOAWAY)
+    if (frame->hd.type == NGHTTP2_GOAWAY) {
         h2->going = true;
+        if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !h2->why)
+            set_why(h2, frame);
+    }
     if (frame->hd.type == NGHTTP2_RST_STREAM)
         count_reset(h2);
     if (frame->hd.type == NGHTTP2_RST_STREAM && s)
-        s->reset = true; /* nothing more goes to it */
+        s->reset = s->peer_reset = true; /* nothing more goes to it */
     if (!s || s->reset)
         return 0;
     if (frame->hd.type == NGHTTP2_HEADERS) {
@@ -249,13 +295,30 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *header, void *ctx)
 {
     struct h2 *h2 = ctx;
-    (void)header;
-    if (++h2->idle <= LIMIT_H2_IDLE_FRAMES && h2->resets <= LIMIT_H2_RESETS)
+    (void)session;
+    if (++h2->idle > LIMIT_H2_IDLE_FRAMES || h2->resets > LIMIT_H2_RESETS || h2->tiny > LIMIT_H2_TINY_FRAMES)
+        return flood(h2, "a flood of frames that serve nothing");
+    if (header->type == NGHTTP2_HEADERS || header->type == NGHTTP2_CONTINUATION || header->type == NGHTTP2_DATA) {
+        struct h2_stream *s = stream_of(h2, header->stream_id);
+        if (s)
+            s->wire_bytes += FRAME_HEAD_BYTES + header->length;
+        else
+            h2->head_bytes = FRAME_HEAD_BYTES + header->length; /* on_begin_headers() makes the stream */
+    }
+    return 0;
+}
+
+/* A GOAWAY with an error, of nghttp2's own making, is all that it says of a peer that broke the protocol. */
+static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
+{
+    struct h2 *h2 = ctx;
+    (void)session;
+    if (frame->hd.type != NGHTTP2_GOAWAY || frame->goaway.error_code == NGHTTP2_NO_ERROR || h2->failed)
         return 0;
-    h2->failed = ERR_LIMIT;
-    h2->why = "a flood of frames that serve nothing";
-    (void)nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
-    return NGHTTP2_ERR_CALLBACK_FAILURE;
+    h2->failed = frame->goaway.error_code == NGHTTP2_ENHANCE_YOUR_CALM ? ERR_LIMIT : ERR_PARSE;
+    if (!h2->why)
+        set_why(h2, frame);
+    return 0;
 }
 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *ctx)
@@ -271,6 +334,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
         return 0;
     if (n > 0)
         h2->idle = 0;
+    if (n > 0 && n < TINY_BYTES)
+        h2->tiny++;
     s->unconsumed += n;
     if (n > 0 && s->begun)
         stream_check(s, h2->events->body(h2->ctx, s, span_of(data, n)));
@@ -286,6 +351,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *c
     (void)session;
     if (!s)
         return 0;
+    bool ours = s->reset && !s->peer_reset;
     if (code == NGHTTP2_NO_ERROR && h2->resets > 0)
         h2->resets--;
     /* nghttp2 has reset it by itself, without a word: Content-Length (§8.1.1) is the only such reason. */
@@ -295,7 +361,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *c
         h2->events->malformed(h2->ctx, s, &h2->block.head, "Content-Length disagrees with the content");
     }
     s->reset = true; /* `closed` may still call what sends */
-    h2->events->closed(h2->ctx, s, code, code == NGHTTP2_REFUSED_STREAM);
+    h2->events->closed(h2->ctx, s, code, code == NGHTTP2_REFUSED_STREAM && !ours);
     stream_free(s);
     return 0;
 }
@@ -312,6 +378,7 @@ static int callbacks_make(nghttp2_session_callbacks **out)
     nghttp2_session_callbacks_set_on_invalid_header_callback(*out, on_invalid_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(*out, on_frame);
     nghttp2_session_callbacks_set_on_begin_frame_callback(*out, on_begin_frame);
+    nghttp2_session_callbacks_set_on_frame_send_callback(*out, on_sent);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(*out, on_invalid_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(*out, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(*out, on_close);
@@ -330,6 +397,8 @@ static int session_make(struct h2 *h2)
         /* A server remembers closed streams, to tell a late frame from a wrong one (§5.1): with LIMIT_H2_STREAMS, at most so many. */
         nghttp2_option_set_no_closed_streams(option, h2->role == H2_CLIENT);
         nghttp2_option_set_max_outbound_ack(option, LIMIT_H2_ACKS);
+        /* It counts a frame whose head comes in pieces once a piece: the default of 8 would end good connections. */
+        nghttp2_option_set_max_continuations(option, LIMIT_H2_CONTINUATIONS);
         /* White space around a value leads nobody astray, and real origins send it. */
         nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(option, 1);
         rc = h2->role == H2_SERVER ? nghttp2_session_server_new3(&h2->session, callbacks, h2, option, &h2_memory)
@@ -390,10 +459,22 @@ const char *h2_error(const struct h2 *h2)
     return h2->why ? h2->why : "";
 }
 
+enum err h2_failure(const struct h2 *h2)
+{
+    return h2->failed;
+}
+
+void h2_calm(struct h2 *h2)
+{
+    h2->idle = h2->tiny = h2->resets = 0;
+}
+
 static enum err h2_fail(struct h2 *h2, int rc)
 {
     if (!h2->failed)
-        h2->failed = rc == NGHTTP2_ERR_NOMEM ? ERR_NOMEM : rc == NGHTTP2_ERR_FLOODED ? ERR_LIMIT : ERR_PARSE;
+        h2->failed = rc == NGHTTP2_ERR_NOMEM                                                 ? ERR_NOMEM
+                     : rc == NGHTTP2_ERR_FLOODED || rc == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS ? ERR_LIMIT
+                                                                                             : ERR_PARSE;
     if (!h2->why)
         h2->why = nghttp2_strerror(rc);
     return h2->failed;
@@ -411,11 +492,6 @@ enum err h2_feed(struct h2 *h2, struct span in)
                                          : NGHTTP2_PROTOCOL_ERROR;
         (void)nghttp2_session_terminate_session(h2->session, code); /* unless one is ready */
         return e;
-    }
-    /* A connection error: nghttp2 has its GOAWAY ready and wants nothing more. */
-    if (!nghttp2_session_want_read(h2->session) && !h2->going && (size_t)n <= in.n) {
-        h2->failed = ERR_PARSE;
-        h2->why = "a connection error";
     }
     return h2->failed;
 }
@@ -483,8 +559,11 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *to, size_t
     if (n)
         memcpy(to, buf_span(&s->out).p, n);
     stream_taken(s, n);
-    if (s->out.n == 0 && s->out_end && stream_finish(s, flags))
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (s->out.n == 0 && s->out_end && !s->aborted) {
+        s->sending = false;
+        if (stream_finish(s, flags))
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
     return (ssize_t)n;
 }
 
@@ -583,7 +662,7 @@ enum err h2_end(struct h2_stream *s, const struct headers *trailers)
 
 void h2_abort(struct h2_stream *s)
 {
-    if (s->out_end || s->reset || !s->sending) {
+    if (s->reset || !s->sending) {
         h2_reset(s, H2_INTERNAL_ERROR);
         return;
     }

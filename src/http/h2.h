@@ -35,21 +35,29 @@ struct h2_events {
 MUST_USE enum err h2_create(struct h2 **out, enum h2_role role, const struct h2_events *events, void *ctx);
 void h2_destroy(struct h2 **h2); /* no event comes of it; streams go with it */
 
-/* Consumes all of `in`. Fails with ERR_PARSE (connection error; a GOAWAY is ready), ERR_LIMIT (a flood: ENHANCE_YOUR_CALM is ready), ERR_NOMEM. */
+/* Consumes all of `in`. Fails with ERR_PARSE (connection error; a GOAWAY is ready), ERR_LIMIT (a flood: ENHANCE_YOUR_CALM is ready), ERR_NOMEM. Some
+ * connection errors are known only when their GOAWAY goes out: h2_failure() tells after h2_output(). */
 MUST_USE enum err h2_feed(struct h2 *h2, struct span in);
 
 /* Appends what is to be sent now, at most about `max` bytes; call it after each feed and after sending functions until it adds nothing.
  * Fails with ERR_NOMEM, ERR_PARSE. */
 MUST_USE enum err h2_output(struct h2 *h2, struct buf *out, size_t max);
 
-/* After an error: what was wrong, for people, static. "" otherwise. */
+/* What ended the connection; ERR_OK while it stands, and when it ended well. */
+enum err h2_failure(const struct h2 *h2);
+/* After an error, and after the peer's GOAWAY with one: what was wrong, for people; lives as long as `h2`. "" otherwise. */
 const char *h2_error(const struct h2 *h2);
+
+/* LIMIT_H2_CALM_MS have passed since the last call: what may become a flood is counted anew. */
+void h2_calm(struct h2 *h2);
 
 /* ---- streams ---- */
 
 void h2_set_owner(struct h2_stream *s, void *owner); /* NULL at first */
 void *h2_owner(const struct h2_stream *s);
 uint32_t h2_id(const struct h2_stream *s);
+/* What came of it so far: its HEADERS, CONTINUATION and DATA frames, frame heads included. */
+uint64_t h2_wire_bytes(const struct h2_stream *s);
 struct h2 *h2_of(const struct h2_stream *s);
 
 /* Client: may another request begin (no GOAWAY, fewer than the peer's MAX_CONCURRENT_STREAMS, ids left)? */

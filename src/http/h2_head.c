@@ -176,15 +176,18 @@ static void put_done(struct h2 *h2, size_t n)
 static enum err put_fields(struct h2 *h2, const struct headers *fields, bool drop_host, size_t *n)
 {
     enum err e = ERR_OK;
+    bool trailers = headers_has_token(fields, SPAN("te"), SPAN("trailers"));
     for (size_t i = 0; !e && i < fields->n; i++) {
         struct header f = headers_at(fields, i);
         if (!token_valid(f.name))
             return ERR_PARSE;
         bool te = span_eq_nocase(f.name, SPAN("te"));
-        if (te && headers_has_token(fields, SPAN("te"), SPAN("trailers")))
+        if (te && trailers) {
             e = put_field(h2, n, f.name, SPAN("trailers"));
-        else if (!te && !head_is_hop_by_hop(fields, f.name) && !(drop_host && span_eq_nocase(f.name, SPAN("host"))))
+            trailers = false; /* however many lines said so */
+        } else if (!te && !head_is_hop_by_hop(fields, f.name) && !(drop_host && span_eq_nocase(f.name, SPAN("host")))) {
             e = put_field(h2, n, f.name, f.value);
+        }
     }
     put_done(h2, *n);
     return e;

@@ -30,7 +30,10 @@ struct h2_stream {
     bool head_done; /* the final head has come (client), or the request's (server) */
     bool begun;     /* the owner was told of it */
     bool peer_ended;
+    bool peer_reset;
     size_t unconsumed; /* of its window, while paused */
+    size_t informational_bytes;
+    uint64_t wire_bytes; /* of its frames that came */
 };
 
 struct h2 {
@@ -46,9 +49,12 @@ struct h2 {
     struct buf names; /* lower-case names and other text of it */
     enum err failed;
     const char *why;
-    bool going;      /* GOAWAY was sent or received */
-    uint32_t idle;   /* frames in a row that moved nothing */
-    uint32_t resets; /* of the peer's, less the streams that it let end */
+    char why_text[128];
+    bool going;        /* GOAWAY was sent or received */
+    uint32_t idle;     /* frames in a row that moved nothing */
+    uint32_t tiny;     /* DATA frames of next to nothing */
+    uint32_t resets;   /* of the peer's, less the streams that it let end */
+    size_t head_bytes; /* of a HEADERS frame whose stream does not exist yet */
 };
 
 void h2_block_free(struct h2_block *b);

@@ -343,7 +343,7 @@ enum err client_h2_begin(struct client *c)
 
 static void client_h2_failed(struct client *c, enum err why)
 {
-    char reason[160];
+    char reason[300];
     const char *what = h2_error(c->h2);
     (void)snprintf(reason, sizeof reason, "HTTP/2 of the client: %s", what[0] ? what : err_text(why));
     buf_clear(&c->out);
@@ -368,12 +368,19 @@ void client_h2_flush(struct client *c)
     if (c->state != CLIENT_HTTP2)
         return;
     client_update_reading(c);
-    if (h2_done(c->h2) || (c->stopping && list_empty(&c->streams) && !conn_full(c->conn)))
+    if (h2_failure(c->h2))
+        client_h2_failed(c, h2_failure(c->h2));
+    else if (h2_done(c->h2) || (c->stopping && list_empty(&c->streams) && !conn_full(c->conn)))
         client_end(c, STREAM_FLUSH, ERR_OK, "");
 }
 
 void client_h2_input(struct client *c, struct span in)
 {
+    uint64_t now = loop_now_ns(c->worker->env.loop);
+    if (now - c->h2_calm_ns >= LIMIT_H2_CALM_MS * NS_PER_MS) {
+        c->h2_calm_ns = now;
+        h2_calm(c->h2);
+    }
     c->feeding = true;
     enum err e = h2_feed(c->h2, in);
     c->feeding = false;

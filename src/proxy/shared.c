@@ -9,6 +9,7 @@
 #include "proxy/shared.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/util.h"
 #include "http/h2.h"
@@ -37,8 +38,8 @@ struct shared {
     struct buf out;
     struct task flush;
     unsigned busy;
-    bool used, closing;
-    uint64_t idle_since_ns;
+    bool used;
+    uint64_t idle_since_ns, calm_ns; /* when h2_calm() was called */
 };
 
 static void shared_free(struct shared *s)
@@ -107,13 +108,23 @@ static void shared_end(struct shared *s, enum err why, const char *reason)
 
 static void shared_failed_parse(struct shared *s, enum err e)
 {
-    char reason[200];
+    char reason[300];
     const char *what = h2_error(s->h2);
     (void)snprintf(reason, sizeof reason, "the origin's HTTP/2 is not acceptable: %s", what[0] ? what : err_text(e));
     buf_clear(&s->out);
     if (h2_output(s->h2, &s->out, OUTPUT_BYTES) == ERR_OK && s->out.n)
         upstream_send(s->up, buf_span(&s->out)); /* the GOAWAY that says so */
     shared_end(s, e, reason);
+}
+
+/* It went as HTTP/2 means it to, or without a word. */
+static void shared_closed(struct shared *s)
+{
+    char reason[300] = "the origin closed the connection";
+    const char *what = h2_error(s->h2);
+    if (what[0])
+        (void)snprintf(reason, sizeof reason, "the origin closed the connection (HTTP/2 %s)", what);
+    shared_end(s, ERR_CLOSED, reason);
 }
 
 /* ---- sending ---- */
@@ -131,8 +142,10 @@ static void shared_output(struct shared *s)
             break;
         upstream_send(s->up, buf_span(&s->out));
     }
-    if (s->up && h2_done(s->h2))
-        shared_end(s, ERR_CLOSED, "the origin closed the connection");
+    if (s->up && h2_failure(s->h2))
+        shared_failed_parse(s, h2_failure(s->h2));
+    else if (s->up && h2_done(s->h2))
+        shared_closed(s);
 }
 
 static void shared_flush(struct task *task)
@@ -242,6 +255,11 @@ static void shared_ready(void *ctx)
 static enum err shared_bytes(void *ctx, struct span bytes)
 {
     struct shared *s = ctx;
+    uint64_t now = loop_now_ns(s->loop);
+    if (now - s->calm_ns >= LIMIT_H2_CALM_MS * NS_PER_MS) {
+        s->calm_ns = now;
+        h2_calm(s->h2);
+    }
     s->busy++;
     enum err e = h2_feed(s->h2, bytes);
     if (e && s->up)
@@ -256,7 +274,7 @@ static void shared_eof(void *ctx)
 {
     struct shared *s = ctx;
     s->busy++;
-    shared_end(s, ERR_CLOSED, "the origin closed the connection");
+    shared_closed(s);
     shared_leave(s);
 }
 

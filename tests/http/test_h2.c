@@ -1,5 +1,5 @@
 /* test_h2.c: two HTTP/2 engines talk to each other in memory: what each is told, at several cuts of the bytes; backpressure of one stream,
- * resets, GOAWAY, limits; every failing allocation. Frames that a good engine never sends are not covered here. */
+ * resets, GOAWAY, limits; every failing allocation. Frames that a good engine never sends: test_h2_frames.c. */
 #include "tests/http/h2_side.h"
 
 static const size_t chunks[] = {1, 2, 9, 100, 30000};
@@ -50,6 +50,8 @@ static const struct exchange exchanges[] = {
      NULL, NULL, "HEAD GET https ex.org /h 0 HTTP/2 x-kept=2; END", ANSWER, 5},
     {"GET", "/te", "TE: gzip, Trailers\n", NULL, NULL, "HEAD GET https ex.org /te 0 HTTP/2 te=trailers; END", ANSWER,
      5},
+    {"GET", "/te2", "TE: trailers\nX: 1\nTE: gzip\nTE: trailers, deflate\n", NULL, NULL,
+     "HEAD GET https ex.org /te2 0 HTTP/2 te=trailers; x=1; END", ANSWER, 5},
     {"GET", "/c", "Cookie: a=1\nX: 1\nCookie: b=2\n", NULL, NULL,
      "HEAD GET https ex.org /c 0 HTTP/2 x=1; cookie=a=1; b=2; END", ANSWER, 5},
 };
@@ -335,6 +337,46 @@ static void test_abort_sends_what_was_queued(void **state)
     side_free(server);
 }
 
+static void answer_end_and_break(struct call *c)
+{
+    assert_int_equal(answer(c, 200, "", false), ERR_OK);
+    assert_int_equal(h2_body(c->s, span_of(content, 50000)), ERR_OK);
+    assert_int_equal(h2_end(c->s, NULL), ERR_OK);
+    h2_abort(c->s);
+}
+
+/* What was said to be whole before it broke is sent, and is not whole. */
+static void test_abort_after_the_end(void **state)
+{
+    (void)state;
+    struct side *client = side_new(H2_CLIENT), *server = side_new(H2_SERVER);
+    struct call *c;
+    server->on_complete = answer_end_and_break;
+    assert_int_equal(ask(client, "GET", "/", "", true, &c), ERR_OK);
+    pump(client, server, 1000);
+    assert_int_equal(c->body, 50000);
+    assert_false(c->complete);
+    assert_closed(c, H2_INTERNAL_ERROR);
+    side_free(client);
+    side_free(server);
+}
+
+/* Whoever refused it itself is not told that it may be sent again. */
+static void test_own_refusal_is_not_untouched(void **state)
+{
+    (void)state;
+    struct side *client = side_new(H2_CLIENT), *server = side_new(H2_SERVER);
+    struct call *c;
+    assert_int_equal(ask(client, "POST", "/", "", false, &c), ERR_OK);
+    pump(client, server, 1000);
+    h2_reset(c->s, H2_REFUSED_STREAM);
+    pump(client, server, 1000);
+    assert_closed(c, H2_REFUSED_STREAM);
+    assert_false(c->untouched);
+    side_free(client);
+    side_free(server);
+}
+
 static void test_shutdown_lets_streams_finish(void **state)
 {
     (void)state;
@@ -505,6 +547,8 @@ int main(void)
         cmocka_unit_test(test_reset_by_client),
         cmocka_unit_test(test_reset_by_server),
         cmocka_unit_test(test_abort_sends_what_was_queued),
+        cmocka_unit_test(test_abort_after_the_end),
+        cmocka_unit_test(test_own_refusal_is_not_untouched),
         cmocka_unit_test(test_shutdown_lets_streams_finish),
         cmocka_unit_test(test_concurrent_streams),
         cmocka_unit_test(test_closed_may_use_streams),
