@@ -101,6 +101,9 @@
       "given); repeatable")                                                                                                \
     X(OPT_PASS, 0, "pass", "HOST[:PORT]", SERVING,                                                                         \
       "tunnel without interception; *.example.com matches every name below; repeatable")                                   \
+    X(OPT_NO_AUTO_PASS, 0, "no-auto-pass", NULL, IN(RECORD),                                                               \
+      "go on intercepting where a client refused the certificate (default: that host is then tunnelled for that client, "  \
+      "unless another client took the certificate)")                                                                       \
     X(OPT_WORKERS, 0, "workers", "N", SERVING, "worker threads (default: the cores, at most 8)")                           \
     X(OPT_BACKEND, 0, "backend", "auto|io_uring|epoll", SERVING,                                                           \
       "event backend (default: auto, which is io_uring unless the kernel or the container refuses it)")                    \

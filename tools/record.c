@@ -101,6 +101,9 @@ static enum err record_option(void *ctx, enum option_id id, const char *value, s
     case OPT_NO_HTTP2:
         r->no_http2 = true;
         return ERR_OK;
+    case OPT_NO_AUTO_PASS:
+        r->serve.auto_pass = false;
+        return ERR_OK;
     case OPT_CONNECT_TO:
         return take_map(r, value, problem);
     case OPT_UPSTREAM:
@@ -326,6 +329,7 @@ int record_main(int argc, char **argv)
     };
     int rest = argc;
     serve_options_init(&r.serve);
+    r.serve.auto_pass = true;
     int code = options_read(COMMAND_RECORD, argc, argv, &sink, &rest);
     struct buf problem = BUF_INIT;
     if (code < 0 && settle(&r, argc, argv, rest, &problem)) {

@@ -42,6 +42,8 @@
     X(LIMIT_SNIFF_MS, 2000, "how long a silent client after CONNECT is waited for before bytes are tunnelled")         \
     X(LIMIT_SILENT_REFUSAL_MS, 1000,                                                                                   \
       "how soon after the TLS handshake a client that sends nothing leaves because of it")                             \
+    X(LIMIT_SILENT_REFUSALS, 3, "times that a client leaves so before its host is passed without interception")        \
+    X(LIMIT_AUTO_PASS, 1024, "hosts remembered whose clients took, or refused, our certificate")                       \
     X(LIMIT_SHUTDOWN_MS, 3000, "finishing what is in flight after SIGINT or SIGTERM; and waiting for a peer's FIN")    \
     X(LIMIT_FLUSH_MS, 60000, "how long the last bytes for a peer may stand still after its connection was closed")     \
     X(LIMIT_RESOLVER_THREADS, 2, "threads that run getaddrinfo")                                                       \

@@ -259,6 +259,31 @@ static void client_secured(void *ctx)
 
 /* ---- what does it speak? ---- */
 
+static const char *client_host(const struct client *c)
+{
+    return c->hello.server_name[0] ? c->hello.server_name : c->tunnel_host;
+}
+
+/* Who wants what, as the memory of refusals has it. `client` is room for NET_ADDRESS_TEXT. */
+static struct refusal client_refusal(const struct client *c, char *client)
+{
+    net_ip_text((const struct sockaddr *)&c->peer, client);
+    return (struct refusal){.client = span_str(client),
+                            .track = span_str(c->track),
+                            .host = span_str(c->tunnel_host),
+                            .port = c->tunnel_port,
+                            .name = span_str(c->hello.server_name)};
+}
+
+static bool client_is_passed(const struct client *c)
+{
+    char text[NET_ADDRESS_TEXT];
+    if (!c->worker->options->auto_pass || !c->tunnel_host[0])
+        return false;
+    struct refusal who = client_refusal(c, text);
+    return refusals_passes(c->worker->refusals, &who);
+}
+
 /* ERR_AGAIN: wait for more. ERR_OK: it is TLS and was taken up. ERR_PARSE: not TLS. */
 static enum err client_try_tls(struct client *c)
 {
@@ -267,14 +292,11 @@ static enum err client_try_tls(struct client *c)
         e = hello_parse(buf_span(&c->held), &c->hello);
     if (e == ERR_AGAIN && c->held.n >= LIMIT_CLIENT_HELLO_BYTES)
         e = ERR_LIMIT;
-    if (!e)
+    if (!e && client_is_passed(c))
+        client_raw_begin(c);
+    else if (!e)
         client_probe(c);
     return e;
-}
-
-static const char *client_host(const struct client *c)
-{
-    return c->hello.server_name[0] ? c->hello.server_name : c->tunnel_host;
 }
 
 /* `held` begins with HTTP/2's preface. */
@@ -293,8 +315,6 @@ static void client_to_h2(struct client *c)
 static void client_told_apart(struct client *c)
 {
     bool inside = c->state == CLIENT_INSIDE, fresh = c->state == CLIENT_SNIFF;
-    if (inside)
-        worker_trusted(c->worker, client_host(c));
     enum err e = inside ? ERR_PARSE : client_try_tls(c);
     if (e == ERR_OK || e == ERR_AGAIN)
         return;
@@ -318,6 +338,10 @@ static void client_data(void *ctx, struct span in)
     c->busy++;
     c->active_ns = loop_now_ns(c->worker->env.loop);
     worker_touch(c->worker);
+    if (!c->spoke && (c->state == CLIENT_INSIDE || (c->state == CLIENT_HTTP2 && c->tls))) {
+        c->spoke = true;
+        refusals_trust(c->worker->refusals, span_str(client_host(c)));
+    }
     switch (c->state) {
     case CLIENT_SNIFF:
     case CLIENT_TUNNELLED:
@@ -374,19 +398,38 @@ enum err client_tunnel_head(const struct client *c, struct head *out)
 
 /* ---- ends ---- */
 
+/* Inside TLS, without having said a word. */
+static bool client_is_unused(const struct client *c)
+{
+    return c->tls && !c->spoke && (c->state == CLIENT_INSIDE || c->state == CLIENT_HTTP2);
+}
+
 /* Many clients refuse a certificate without a word: Node's may leave in the middle of the handshake, GnuTLS's look at it only when that is
  * over. So does a browser that opened a connection to have it at hand, but that one waits longer, or has others to the same host that
  * it uses. */
 static bool client_left_silently(const struct client *c, enum err why)
 {
-    if ((why != ERR_CLOSED && why != ERR_RESET) || worker_is_trusted(c->worker, client_host(c)))
+    if ((why != ERR_CLOSED && why != ERR_RESET) || refusals_is_trusted(c->worker->refusals, span_str(client_host(c))))
         return false;
-    return c->state == CLIENT_TLS ||
-           (c->state == CLIENT_INSIDE && c->held.n == 0 &&
-            loop_now_ns(c->worker->env.loop) - c->info->tls_ns < LIMIT_SILENT_REFUSAL_MS * NS_PER_MS);
+    return c->state == CLIENT_TLS || (client_is_unused(c) && loop_now_ns(c->worker->env.loop) - c->info->tls_ns <
+                                                                 LIMIT_SILENT_REFUSAL_MS * NS_PER_MS);
 }
 
 static const char left_silently[] = "it left right after the handshake, without a request";
+
+/* Does this client get that host without interception from now on? Not where another client took our certificate: then it is not
+ * the host that is pinned, and what is recorded in clear must not stop to be. */
+static bool client_pass_from_now_on(const struct client *c, bool silent)
+{
+    char text[NET_ADDRESS_TEXT];
+    struct tls_info info;
+    tls_get_info(conn_tls(c->conn), &info);
+    if (!c->worker->options->auto_pass || !c->tunnel_host[0] || !(silent || info.certificate_refused) ||
+        refusals_is_trusted(c->worker->refusals, span_str(client_host(c))))
+        return false;
+    struct refusal who = client_refusal(c, text);
+    return refusals_add(c->worker->refusals, &who, !silent);
+}
 
 /* A handshake that failed has no exchange: it is put on the tape as a tunnel that ended with this error. */
 static void client_record_refusal(struct client *c, enum err why, const char *reason)
@@ -398,7 +441,7 @@ static void client_record_refusal(struct client *c, enum err why, const char *re
     bool silent = client_left_silently(c, why);
     if (why == ERR_TLS_ALERT || silent) {
         WORKER_COUNT(w, client_tls_refused, 1);
-        worker_client_refused(w, client_host(c), !silent, reason);
+        worker_client_refused(w, client_host(c), !silent, client_pass_from_now_on(c, silent), reason);
     }
     if (!c->tunnel_host[0])
         return;
@@ -408,7 +451,7 @@ static void client_record_refusal(struct client *c, enum err why, const char *re
     if (!e) {
         x->track = span_str(c->track);
         (void)snprintf(text, sizeof text, "the client ended the TLS %s with us: %s",
-                       c->state == CLIENT_INSIDE ? "connection" : "handshake", reason);
+                       c->state == CLIENT_TLS ? "handshake" : "connection", reason);
         exchange_record_failure(x, &head, why, text);
         exchange_destroy(&x, ERR_OK, "");
     }
@@ -462,8 +505,7 @@ static void client_failed(void *ctx, enum err why, const char *reason)
 {
     struct client *c = ctx;
     c->busy++;
-    bool unused = c->state == CLIENT_TLS || (c->state == CLIENT_INSIDE && c->held.n == 0);
-    if (unused && c->tls && (c->state == CLIENT_TLS || why == ERR_TLS_ALERT)) {
+    if ((c->state == CLIENT_TLS || client_is_unused(c)) && (c->state == CLIENT_TLS || why == ERR_TLS_ALERT)) {
         client_record_refusal(c, why, reason);
         client_end(c, STREAM_ABORT, why, reason);
     } else if (client_left_silently(c, why)) {
@@ -572,6 +614,7 @@ static struct client *client_create(struct worker *w, const struct sockaddr_stor
         return NULL;
     }
     c->worker = w;
+    c->peer = *peer;
     c->keep_alive = true;
     list_init(&c->link);
     list_init(&c->streams);

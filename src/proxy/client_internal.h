@@ -30,6 +30,7 @@ struct client {
     struct worker *worker;
     struct conn *conn;
     struct connection *info;
+    struct sockaddr_storage peer;
     enum client_state state;
     unsigned busy; /* frames of this client on the stack */
     struct task timer;
@@ -44,6 +45,7 @@ struct client {
     struct probe probe;
     struct origin_facts facts;
     bool probing;
+    bool spoke; /* inside TLS: it has sent something, so it took our certificate */
     char track[128];
     bool authorised; /* within a CONNECT that was */
 

@@ -2,7 +2,6 @@
 #include "proxy/proxy.h"
 
 #include "base/alloc.h"
-#include "base/hash.h"
 #include "base/limits.h"
 #include "base/util.h"
 #include "http/url.h"
@@ -12,13 +11,6 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-enum { REFUSED_MAX = 256, TRUSTED_SLOTS = 1024 };
-
-struct refused_host {
-    struct list link;
-    char host[256];
-};
 
 struct proxy {
     struct proxy_options options;
@@ -30,53 +22,12 @@ struct proxy {
     unsigned stops;                        /* calls of proxy_stop(); atomic */
     uint64_t exchange_ids, connection_ids; /* atomic */
     const char *backend;                   /* static */
-    pthread_mutex_t refused_lock;          /* of the next two */
-    struct list refused; /* hosts whose clients refused our certificate: named once each, whichever workers meet them */
-    unsigned refused_n;
-    struct hash_key trusted_key;
-    uint64_t trusted[TRUSTED_SLOTS]; /* hashes of hosts, each in its own slot until another takes it; atomic */
+    struct refusals *refusals;
 };
 
 uint64_t worker_next_exchange(struct worker *w)
 {
     return __atomic_add_fetch(&w->proxy->exchange_ids, 1, __ATOMIC_RELAXED);
-}
-
-bool worker_first_refusal(struct worker *w, const char *host)
-{
-    struct proxy *p = w->proxy;
-    bool first = true;
-    (void)pthread_mutex_lock(&p->refused_lock);
-    LIST_FOREACH (it, &p->refused)
-        first = first && strcmp(container_of(it, struct refused_host, link)->host, host) != 0;
-    struct refused_host *r = first && p->refused_n < REFUSED_MAX ? mem_new(1, sizeof *r) : NULL;
-    if (r) {
-        connection_set(r->host, sizeof r->host, span_str(host));
-        list_init(&r->link);
-        list_push(&p->refused, &r->link);
-        p->refused_n++;
-    }
-    (void)pthread_mutex_unlock(&p->refused_lock);
-    return first;
-}
-
-static uint64_t *trusted_slot(struct worker *w, const char *host, uint64_t *hash)
-{
-    *hash = hash64(&w->proxy->trusted_key, span_str(host));
-    return &w->proxy->trusted[*hash % TRUSTED_SLOTS];
-}
-
-void worker_trusted(struct worker *w, const char *host)
-{
-    uint64_t hash, *slot = trusted_slot(w, host, &hash);
-    if (__atomic_load_n(slot, __ATOMIC_RELAXED) != hash) /* mostly it is there: the cache line stays shared */
-        __atomic_store_n(slot, hash, __ATOMIC_RELAXED);
-}
-
-bool worker_is_trusted(struct worker *w, const char *host)
-{
-    uint64_t hash, *slot = trusted_slot(w, host, &hash);
-    return __atomic_load_n(slot, __ATOMIC_RELAXED) == hash;
 }
 
 /* ---- options ---- */
@@ -177,6 +128,7 @@ static enum err proxy_worker_create(struct proxy *p, struct worker *w, unsigned 
     struct loop_config config = {.backend = o->backend, .no_connect = o->no_connect, .log = o->log};
     char host[NET_ADDRESS_TEXT];
     worker_init(w, p, o, index, proxy_descriptors_max(o->workers));
+    w->refusals = p->refusals;
     if (index > 0)
         net_ip_text((const struct sockaddr *)&p->address, host);
     unsigned port = index > 0 ? net_port((const struct sockaddr *)&p->address) : o->port;
@@ -238,12 +190,9 @@ enum err proxy_create(struct proxy **out, const struct proxy_options *options, s
     if (!p)
         return ERR_NOMEM;
     p->options = *options;
-    list_init(&p->refused);
-    hash_key_random(&p->trusted_key);
-    (void)pthread_mutex_init(&p->refused_lock, NULL);
     assert(options->workers > 0);
     p->workers = mem_new(options->workers, sizeof *p->workers);
-    e = p->workers ? ERR_OK : ERR_NOMEM;
+    e = p->workers ? refusals_create(&p->refusals) : ERR_NOMEM;
     while (!e && p->workers_n < options->workers) {
         unsigned i = p->workers_n++;
         e = proxy_worker_create(p, &p->workers[i], i, problem);
@@ -332,9 +281,7 @@ void proxy_destroy(struct proxy **p)
         if (w->fd >= 0)
             close(w->fd);
     }
-    for (struct list *link; (link = list_pop(&it->refused));)
-        mem_free(container_of(link, struct refused_host, link));
-    (void)pthread_mutex_destroy(&it->refused_lock);
+    refusals_destroy(&it->refusals);
     mem_free(it->workers);
     mem_free(it);
 }

@@ -9,6 +9,8 @@
 #include "proxy/worker_run.h"
 #include "ring/stream.h"
 
+#include <stdio.h>
+
 enum { WORKER_FLUSH_MS = 20 };
 
 void worker_touch(struct worker *w)
@@ -33,16 +35,25 @@ void worker_client_gone(struct worker *w)
         loop_start(w->env.loop, &w->drained, 0);
 }
 
-void worker_client_refused(struct worker *w, const char *host, bool certain, const char *reason)
+void worker_client_refused(struct worker *w, const char *host, bool certain, bool passed, const char *reason)
 {
-    const char *name = host[0] ? host : "a host without a name";
-    if (!worker_first_refusal(w, name))
+    const char *name = host[0] ? host : "a host without a name", *how = certain ? "refused" : "seems to have refused";
+    char once[300];
+    (void)snprintf(once, sizeof once, "%s %s", passed ? "passed" : "refused", name);
+    if (!refusals_first(w->refusals, span_str(once)))
         return;
-    log_write(
-        w->options->log, LOG_WARN, "tls",
-        "a client %s our certificate for %s (%s): make it trust the CA (`ringtape ca export`, `ringtape ca trust`), or leave "
-        "that host alone with --pass %s",
-        certain ? "refused" : "seems to have refused", name, reason, host[0] ? host : "HOST");
+    if (passed)
+        log_write(
+            w->options->log, LOG_WARN, "tls",
+            "a client %s ringtape's certificate for %s (%s); from now on it is tunnelled without being recorded in "
+            "clear; --no-auto-pass turns that off (to record it, make the client trust the CA: `ringtape ca export`, "
+            "`ringtape ca trust`)",
+            how, name, reason);
+    else
+        log_write(w->options->log, LOG_WARN, "tls",
+                  "a client %s our certificate for %s (%s): make it trust the CA (`ringtape ca export`, `ringtape ca "
+                  "trust`), or leave that host alone with --pass %s",
+                  how, name, reason, host[0] ? host : "HOST");
 }
 
 static void worker_accepted(void *ctx, int fd, const struct sockaddr_storage *peer)

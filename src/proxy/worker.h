@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "proxy/page.h"
 #include "proxy/proxy.h"
+#include "proxy/refusals.h"
 
 #include <pthread.h>
 
@@ -14,6 +15,7 @@ struct worker {
     struct proxy_worker_env env;
     struct pipeline pipeline;
     struct page page;
+    struct refusals *refusals; /* all workers' */
     struct listener *listener;
     struct list clients;
     unsigned clients_n, clients_max;
@@ -32,21 +34,14 @@ struct worker {
 
 uint64_t worker_next_exchange(struct worker *w);
 
-/* Has no worker been asked this about `host` before? */
-bool worker_first_refusal(struct worker *w, const char *host);
-
-/* A client has sent something to `host` over our TLS, so it took our certificate for good. Remembered by all workers, for a while. */
-void worker_trusted(struct worker *w, const char *host);
-bool worker_is_trusted(struct worker *w, const char *host);
-
 /* Something was given to the taps: they are flushed soon. */
 void worker_touch(struct worker *w);
 
 /* A client has gone. */
 void worker_client_gone(struct worker *w);
 
-/* Logs, once a host, that a client refused our certificate, and what to do about it. */
-void worker_client_refused(struct worker *w, const char *host, bool certain, const char *reason);
+/* Logs, once a host, that a client refused our certificate, and what follows from it, or what to do about it. */
+void worker_client_refused(struct worker *w, const char *host, bool certain, bool passed, const char *reason);
 
 /* Is this host:port on the pass list? */
 bool proxy_passes(const struct proxy_options *o, struct span host, unsigned port);

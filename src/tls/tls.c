@@ -462,6 +462,8 @@ void tls_get_info(const struct tls *tls, struct tls_info *out)
     memset(out, 0, sizeof *out);
     out->version = out->cipher = "";
     out->alert = tls->alert;
+    /* bad, unsupported, revoked, expired, unknown; unknown_ca. handshake_failure may mean anything. */
+    out->certificate_refused = (tls->alert >= 42 && tls->alert <= 46) || tls->alert == 48;
     if (!tls_is_established(tls))
         return;
     out->version = wolfSSL_get_version(tls->ssl);

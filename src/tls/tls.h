@@ -73,7 +73,8 @@ struct tls_info {
     const char *cipher;  /* "TLS_AES_128_GCM_SHA256" */
     char alpn[32];       /* "" : none */
     bool resumed;
-    int alert; /* the fatal alert's number (RFC 8446 §6) that was received, or -1 */
+    int alert;                /* the fatal alert's number (RFC 8446 §6) that was received, or -1 */
+    bool certificate_refused; /* that alert says that the peer does not take our certificate */
 };
 void tls_get_info(const struct tls *tls, struct tls_info *out);
 

@@ -302,7 +302,7 @@ SILENT = {
 def test_a_client_that_refuses_our_certificate(ringtape, tmp_path, shared, client):
     origin = Origin(*shared.authority.issue("good"))
     tape = tmp_path / "refused.tape"
-    r = ringtape("record", "-q", "-o", tape, "--workers", "2")
+    r = ringtape("record", "-q", "-o", tape, "--workers", "2", "--no-auto-pass")
     words = dict(ca=shared.authority.pem, proxy=r.proxy, url=origin.url(), address=f"127.0.0.1:{r.port}", host=f"localhost:{origin.port}")
     argv = [word if "{" not in word or "\n" in word else word.format(**words) for word in {**CLIENTS, **SILENT}[client]]
     for _ in range(4):  # whichever worker takes it
@@ -335,7 +335,7 @@ def test_a_client_that_refuses_our_certificate(ringtape, tmp_path, shared, clien
 @pytest.mark.thread
 def test_each_host_gets_its_line_once(ringtape, tmp_path, shared):
     origin = Origin(*shared.authority.issue("good"))
-    r = ringtape("record", "-o", tmp_path / "refused.tape", "--insecure", "--connect-to", f"::localhost:{origin.port}")
+    r = ringtape("record", "-o", tmp_path / "refused.tape", "--insecure", "--connect-to", f"::localhost:{origin.port}", "--no-auto-pass")
     names = [f"host{i}.example" for i in range(5)]
     for name in names + names:
         run("curl", "-sS", "--cacert", shared.authority.pem, "--proxy", r.proxy, f"https://{name}/", check=False)
