@@ -63,6 +63,7 @@
     X(LIMIT_DEDUP_ENTRIES, 65536, "contents remembered for storing equal ones once")                                   \
     X(LIMIT_DECODE_BYTES, 268435456, "bytes that one content decodes to")                                              \
     X(LIMIT_DECODE_RATIO, 2000, "how many times its size one content may decode to")                                   \
+    X(LIMIT_WS_RATIO, 250, "the same of one WebSocket message, once it is larger than LIMIT_DECODE_BYTES")             \
     X(LIMIT_EXPORT_KEEP_BYTES, 1048576,                                                                                \
       "decoded bytes of a body that an export keeps from its first look to its second")                                \
     X(LIMIT_FILTER_WINDOW_BYTES, 1048576, "bytes of a body that a filter searches in one piece")                       \

@@ -47,6 +47,9 @@ struct ws_extensions {
 };
 /* From the fields of the 101 response (Sec-WebSocket-Extensions). */
 void ws_extensions_read(struct ws_extensions *out, const struct headers *response);
+/* For a recorded response that is told to another client: changes its Sec-WebSocket-Extensions to what the request's offers allow (RFC 7692 §5.1), or takes the
+ * field out. Fails with ERR_NOMEM, ERR_LIMIT. */
+MUST_USE enum err ws_extensions_fit(struct headers *response, const struct headers *request);
 
 /* A reader of what `from` sends. `message` fails with what is to end the reading. Fails with ERR_NOMEM, ERR_UNSUPPORTED (extensions->unknown). */
 MUST_USE enum err ws_create(struct ws **out, enum ws_side from, const struct ws_extensions *extensions,

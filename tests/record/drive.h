@@ -100,6 +100,13 @@ static inline void drive_body(struct drive *d, bool response, const void *p, siz
     drive_part(d, response, (struct event){.part = PART_BODY, .data = span_of(p, n)});
 }
 
+static inline void drive_message(struct drive *d, bool response, struct message message)
+{
+    message.at_ns = clock_mono_ns();
+    message.retry_ms = -1;
+    d->tap->ops->message(d->tap, &d->x, response, &message);
+}
+
 static inline void drive_end(struct drive *d, bool response)
 {
     drive_part(d, response, (struct event){.part = PART_END});

@@ -404,8 +404,12 @@ static void tunnels_and_upgrades(void **state)
     drive_response_head(&d);
     d.x.kind = FLOW_WEBSOCKET;
     char large[100000] = "";
-    drive_body(&d, false, large, sizeof large);
-    drive_body(&d, true, "\x81\x01x", 3);
+    drive_body(&d, false, large, sizeof large); /* told as messages, too: */
+    drive_message(&d, false, (struct message){.kind = MESSAGE_BINARY, .more = true, .data = span_of(large, 65536)});
+    drive_message(&d, true, (struct message){.kind = MESSAGE_PING, .wire_bytes = 3, .data = SPAN("x")});
+    drive_message(&d, false, (struct message){.kind = MESSAGE_BINARY, .data = span_of(large, sizeof large - 65536)});
+    drive_message(&d, true, (struct message){.kind = MESSAGE_CLOSE, .code = 1001, .data = SPAN("bye")});
+    drive_message(&d, true, (struct message){.kind = MESSAGE_BYTES, .data = SPAN("rest")});
     drive_end(&d, true);
     drive_done(&d);
     drive_begin(&d, 3, FLOW_TUNNEL);
@@ -422,6 +426,12 @@ static void tunnels_and_upgrades(void **state)
     assert_int_equal(sql_int(path, "SELECT sum(length(payload)) FROM message WHERE flow = 2 AND direction = 'request'"),
                      sizeof large);
     assert_int_equal(sql_int(path, "SELECT max(length(payload)) FROM message"), 65536);
+    assert_int_equal(sql_int(path,
+                             "SELECT group_concat(direction || ' ' || kind || more || coalesce(code, ''), ',') = "
+                             "'request binary1,response ping0,request binary0,response close01001,response bytes0' "
+                             "FROM message WHERE flow = 2"),
+                     1);
+    assert_int_equal(sql_int(path, "SELECT sum(wire_bytes) FROM message WHERE flow = 2"), 7);
     open_flow(&o, path, 1);
     assert_text(o.flow.kind, "tunnel");
     assert_true(o.flow.complete);
