@@ -113,8 +113,8 @@ static enum err put_content(struct show *s, enum tape_side side, const struct he
     struct span type = SPAN_EMPTY;
     struct buf content = BUF_INIT;
     enum err coding = ERR_OK;
-    if (body->wire_bytes == 0)
-        return ERR_OK;
+    if (body->wire_bytes == 0 || !span_eq(s->flow->kind, SPAN("http")))
+        return ERR_OK; /* what is no content is told by show_conversation() */
     enum err e = show_content(s, side, fields, SHOWN_BODY_BYTES, &content, &coding);
     bool cut = e == ERR_LIMIT;
     e = cut ? ERR_OK : e;

@@ -12,6 +12,12 @@ enum { SHOWN_MESSAGES = 200, SHOWN_TEXT_BYTES = 160, SHOWN_HEX_BYTES = 24 };
             (e) = (call);                                                                                              \
     } while (0)
 
+/* They come in between the pieces of a long message. */
+static bool is_control(const struct tape_message *m)
+{
+    return span_eq(m->kind, SPAN("ping")) || span_eq(m->kind, SPAN("pong")) || span_eq(m->kind, SPAN("close"));
+}
+
 static enum err put_hex(struct buf *out, struct span bytes)
 {
     enum err e = ERR_OK;
@@ -35,8 +41,28 @@ static enum err put_payload(struct buf *out, const struct tape_message *m)
     return e;
 }
 
+/* All pieces of the message that begins with `first`. */
+static enum err message_bytes(const struct show *s, const struct tape_message *first, uint64_t *bytes)
+{
+    struct tape_message_cursor *cursor = NULL;
+    struct tape_message m;
+    bool more = first->more, from_client = first->from_client;
+    enum err e = more ? tape_messages_from(s->tape, s->flow->id, first->seq + 1, &cursor) : ERR_OK;
+    *bytes = first->payload.n;
+    while (!e && more) {
+        e = tape_message_next(cursor, &m);
+        if (!e && m.from_client == from_client && !is_control(&m)) {
+            *bytes += m.payload.n;
+            more = m.more;
+        }
+    }
+    tape_message_cursor_close(&cursor);
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
 static enum err put_message(const struct show *s, const struct tape_message *m, struct buf *out)
 {
+    uint64_t bytes = 0;
     const char *bold = s->colours ? "\033[1m" : "", *plain = s->colours ? "\033[0m" : "";
     enum err e = buf_printf(out, "%10.3f ms  %s%s%s  ", (double)m->at_ns / (double)NS_PER_MS, bold,
                             m->from_client ? "->" : "<-", plain);
@@ -53,7 +79,8 @@ static enum err put_message(const struct show *s, const struct tape_message *m, 
     if (m->retry_ms >= 0)
         PUT(e, buf_printf(out, " retry %lld ms", (long long)m->retry_ms));
     PUT(e, buf_put_byte(out, ' '));
-    PUT(e, text_bytes(out, m->payload.n));
+    PUT(e, message_bytes(s, m, &bytes));
+    PUT(e, text_bytes(out, bytes));
     PUT(e, put_payload(out, m));
     PUT(e, buf_put_byte(out, '\n'));
     return e;
@@ -64,9 +91,16 @@ enum err show_conversation(struct show *s, struct buf *out)
     struct tape_message_cursor *cursor = NULL;
     struct tape_message m;
     unsigned n = 0;
+    bool under_way[2] = {false, false}; /* by direction: the rest of a long one follows */
     enum err e = tape_messages(s->tape, s->flow->id, &cursor);
     while (!e && n <= SHOWN_MESSAGES) {
         e = tape_message_next(cursor, &m);
+        if (!e && !is_control(&m)) {
+            bool rest = under_way[m.from_client];
+            under_way[m.from_client] = m.more;
+            if (rest)
+                continue;
+        }
         if (!e && n == 0)
             e = buf_put_byte(out, '\n');
         if (!e && n == SHOWN_MESSAGES)
