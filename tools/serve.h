@@ -15,7 +15,7 @@ struct serve_options {
     const char *port_file, *ca_dir; /* NULL: none; the default */
     struct buf proxy_auth;          /* "user:password"; empty: none */
     bool listen_open, keep_no_proxy, quiet, verbose, log_json;
-    bool auto_pass; /* record's */
+    bool auto_pass;   /* record's */
     unsigned workers; /* 0: by the cores, until serve_settle() */
     enum loop_backend backend;
     struct proxy_pass *pass;
