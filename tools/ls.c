@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "tape/filter.h"
+#include "tools/flow_grpc.h"
 #include "tools/flow_text.h"
 #include "tools/output.h"
 #include "tools/say.h"
@@ -36,44 +37,67 @@ static enum err ls_operand(void *ctx, const char *text, struct buf *problem)
     return tape_input_operand(&ls->path, &ls->paths_n, 1, text, problem);
 }
 
-static const char *status_colour(const struct tape_flow *flow)
+static const char *status_colour(const struct tape_flow *flow, const struct flow_grpc *grpc)
 {
     if (!flow->complete || flow->status >= 500 || flow->status == 0)
         return "\033[31m";
+    if (grpc->status.n > 0 && !span_eq(buf_span(&grpc->status), SPAN("0")))
+        return "\033[33m";
     return flow->status >= 400 ? "\033[33m" : flow->status >= 300 ? "\033[36m" : "\033[32m";
 }
 
-static enum err put_columns(const struct ls *ls, const struct tape_flow *flow, struct buf *out)
+/* "200"; of a gRPC call "200/NOT_FOUND". */
+static enum err put_status(const struct tape_flow *flow, const struct flow_grpc *grpc, struct buf *out)
 {
-    char started[CLOCK_ISO_LEN], status[16] = "-", ms[32] = "-";
-    struct buf size = BUF_INIT, method = BUF_INIT;
+    enum err e = flow->status > 0 ? buf_printf(out, "%u", flow->status) : buf_put_byte(out, '-');
+    if (e || grpc->status.n == 0)
+        return e;
+    e = buf_put_byte(out, '/');
+    if (!e)
+        e = grpc->word ? buf_put_str(out, grpc->word) : text_escape_terminal(out, buf_span(&grpc->status));
+    return e;
+}
+
+static enum err put_columns(const struct ls *ls, const struct tape_flow *flow, const struct flow_grpc *grpc,
+                            struct buf *out)
+{
+    char started[CLOCK_ISO_LEN], ms[32] = "-";
+    struct buf size = BUF_INIT, method = BUF_INIT, status = BUF_INIT;
     clock_iso8601(flow->started_ns, started);
-    if (flow->status > 0)
-        snprintf(status, sizeof status, "%u", flow->status);
     if (flow->response_end_ns >= 0)
         snprintf(ms, sizeof ms, "%.1f", (double)flow->response_end_ns / (double)NS_PER_MS);
-    enum err e = text_bytes(&size, flow->response_body.wire_bytes);
+    enum err e = put_status(flow, grpc, &status);
+    if (!e)
+        e = text_bytes(&size, flow->response_body.wire_bytes);
     if (!e)
         e = text_escape_terminal(&method, flow->method.n > 0 ? flow->method : SPAN("-"));
     if (!e) /* the clock's time of the ISO text: HH:MM:SS.mmm */
         e = buf_printf(out, "%6lld  %.10s %.12s  %s%3s%s%c %-7s %9s %9s ms  ", (long long)flow->id, started,
-                       started + 11, ls->colours ? status_colour(flow) : "", status, ls->colours ? "\033[0m" : "",
-                       flow->complete ? ' ' : '!', say_text(&method), say_text(&size), ms);
+                       started + 11, ls->colours ? status_colour(flow, grpc) : "", say_text(&status),
+                       ls->colours ? "\033[0m" : "", flow->complete ? ' ' : '!', say_text(&method), say_text(&size),
+                       ms);
     buf_free(&size);
     buf_free(&method);
+    buf_free(&status);
     return e;
 }
 
-static enum err put_line(const struct ls *ls, const struct tape_flow *flow, struct buf *out)
+static enum err put_line(const struct ls *ls, struct tape *tape, const struct tape_flow *flow, struct buf *out)
 {
     if (ls->json) {
         enum err e = buf_put_byte(out, '{');
         if (!e)
             e = flow_json_members(flow, out);
+        if (!e)
+            e = flow_grpc_members(tape, flow, out);
         return e ? e : buf_put_str(out, "}\n");
     }
     struct buf url = BUF_INIT;
-    enum err e = put_columns(ls, flow, out);
+    struct flow_grpc grpc = {.is = false};
+    enum err e = flow_grpc_read(tape, flow, &grpc);
+    if (!e)
+        e = put_columns(ls, flow, &grpc, out);
+    flow_grpc_free(&grpc);
     if (!e)
         e = flow_url(flow, &url);
     if (!e)
@@ -104,7 +128,7 @@ static enum err list(const struct ls *ls, struct tape *tape, struct output *out)
         if (e || !yes)
             continue;
         buf_clear(&line);
-        e = put_line(ls, &flow, &line);
+        e = put_line(ls, tape, &flow, &line);
         if (!e)
             e = output_put(out, buf_span(&line));
     }

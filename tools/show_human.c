@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "http/mime.h"
+#include "tools/flow_grpc.h"
 #include "tools/flow_text.h"
 
 enum { SHOWN_BODY_BYTES = 65536 };
@@ -51,6 +52,19 @@ static enum err put_connection(struct show *s, const char *name, int64_t id, str
     return e;
 }
 
+static enum err put_grpc(struct show *s, struct buf *out)
+{
+    struct flow_grpc g = {.is = false};
+    enum err e = flow_grpc_read(s->tape, s->flow, &g);
+    if (!e && g.status.n > 0) {
+        e = put_safe(out, "grpc      ", buf_span(&g.status), g.word ? " " : "");
+        PUT(e, buf_put_str(out, g.word ? g.word : ""));
+        PUT(e, put_safe(out, g.message.n > 0 ? "  " : "", buf_span(&g.message), "\n"));
+    }
+    flow_grpc_free(&g);
+    return e;
+}
+
 static enum err put_summary(struct show *s, struct buf *out)
 {
     const struct tape_flow *f = s->flow;
@@ -73,6 +87,7 @@ static enum err put_summary(struct show *s, struct buf *out)
     PUT(e, buf_put_byte(out, '\n'));
     PUT(e, put_connection(s, "client", f->client_connection, out));
     PUT(e, put_connection(s, "server", f->server_connection, out));
+    PUT(e, put_grpc(s, out));
     if (f->error.n > 0)
         PUT(e, put_safe(out, "error     ", f->error, "\n"));
     else if (!f->complete)

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/text.h"
+#include "tools/flow_grpc.h"
 #include "tools/flow_text.h"
 
 #define PUT(e, call)                                                                                                   \
@@ -106,6 +107,7 @@ enum err show_json(struct show *s)
     struct buf text = BUF_INIT;
     enum err e = buf_put_byte(&text, '{');
     PUT(e, flow_json_members(f, &text));
+    PUT(e, flow_grpc_members(s->tape, f, &text));
     PUT(e, buf_put_str(&text, ",\"request\":{"));
     PUT(e, flow_json_text(&text, "method", f->method));
     PUT(e, buf_put_byte(&text, ','));
