@@ -113,6 +113,9 @@
     X(OPT_UPSTREAM_CA, 0, "upstream-ca", "FILE", IN(RECORD),                                                               \
       "trust the certificates in FILE (PEM) for origins, besides the system's")                                            \
     X(OPT_INSECURE, 0, "insecure", NULL, IN(RECORD), "do not verify origins' certificates")                                \
+    X(OPT_CLIENT_CERT, 0, "client-cert", "HOST[:PORT]=FILE", IN(RECORD),                                                   \
+      "show the certificate in FILE (PEM, with its chain and its unencrypted private key) to origins of that name that "   \
+      "ask for one; *.example.com matches every name below; repeatable, the first that matches counts")                    \
     X(OPT_NO_HTTP2, 0, "no-http2", NULL, IN(RECORD), "offer origins HTTP/1.1 only")                                        \
     X(OPT_CONNECT_TO, 0, "connect-to", "HOST:PORT:ADDR:PORT", IN(RECORD),                                                  \
       "connect to ADDR:PORT for requests to HOST:PORT; empty parts match or keep anything; repeatable")                    \

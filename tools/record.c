@@ -30,6 +30,8 @@ struct record {
     struct tape_filter *filter;   /* NULL: all flows */
     struct network_map *maps;
     size_t maps_n;
+    struct network_certificate *certificates;
+    size_t certificates_n;
     struct network_upstream upstream;
 
     /* while it runs */
@@ -58,6 +60,17 @@ static enum err take_map(struct record *r, const char *value, struct buf *proble
     r->maps = more;
     enum err e = network_map_parse(value, &more[r->maps_n], problem);
     r->maps_n += !e;
+    return e;
+}
+
+static enum err take_certificate(struct record *r, const char *value, struct buf *problem)
+{
+    struct network_certificate *more = mem_resize(r->certificates, r->certificates_n + 1, sizeof *more);
+    if (!more)
+        return ERR_NOMEM;
+    r->certificates = more;
+    enum err e = network_certificate_parse(value, &more[r->certificates_n], problem);
+    r->certificates_n += !e;
     return e;
 }
 
@@ -98,6 +111,8 @@ static enum err record_option(void *ctx, enum option_id id, const char *value, s
     case OPT_INSECURE:
         r->insecure = true;
         return ERR_OK;
+    case OPT_CLIENT_CERT:
+        return take_certificate(r, value, problem);
     case OPT_NO_HTTP2:
         r->no_http2 = true;
         return ERR_OK;
@@ -181,11 +196,17 @@ static enum err record_prepare(void *ctx, const struct log *log, struct buf *pro
         return e ? e : ERR_EXISTS;
     }
     enum err e = tls_client_config_create(&r->tls, &options, problem);
+    for (size_t i = 0; !e && i < r->certificates_n; i++) {
+        options.certificate_file = r->certificates[i].file;
+        e = tls_client_config_create(&r->certificates[i].tls, &options, problem);
+    }
     if (!e)
         e = resolver_create(&r->resolver, LIMIT_RESOLVER_THREADS, log);
     r->network = (struct network_options){
         .resolver = r->resolver,
         .tls = r->tls,
+        .certificates = r->certificates,
+        .certificates_n = r->certificates_n,
         .maps = r->maps,
         .maps_n = r->maps_n,
         .upstream = r->has_upstream ? &r->upstream : NULL,
@@ -305,6 +326,9 @@ static void record_free(struct record *r)
         buf_free(&problem);
     }
     tls_client_config_destroy(&r->tls);
+    for (size_t i = 0; i < r->certificates_n; i++)
+        tls_client_config_destroy(&r->certificates[i].tls);
+    mem_free(r->certificates);
     if (r->resolver)
         resolver_destroy(&r->resolver);
     mem_free(r->maps);

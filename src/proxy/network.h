@@ -24,10 +24,20 @@ struct network_upstream {
 };
 MUST_USE enum err network_upstream_parse(const char *text, struct network_upstream *out, struct buf *problem);
 
+/* `--client-cert HOST[:PORT]=FILE`: HOST as in --pass. It counts for the name inside TLS, which is the one that the origin must prove. */
+struct network_certificate {
+    struct proxy_pass where;
+    const char *file;              /* borrowed from the text */
+    struct tls_client_config *tls; /* that shows it; the caller's to fill in and destroy */
+};
+MUST_USE enum err network_certificate_parse(const char *text, struct network_certificate *out, struct buf *problem);
+
 /* Copied; what it points to is borrowed, shared by all workers, and must outlive them. */
 struct network_options {
     struct resolver *resolver;
     struct tls_client_config *tls;
+    const struct network_certificate *certificates; /* the first that matches is used, instead of `tls` */
+    size_t certificates_n;
     const struct network_map *maps;
     size_t maps_n;
     const struct network_upstream *upstream; /* NULL: none */

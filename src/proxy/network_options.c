@@ -1,5 +1,6 @@
-/* network_options.c: the parsers of --connect-to and --upstream. */
+/* network_options.c: the parsers of --connect-to, --upstream and --client-cert. */
 #include "base/text.h"
+#include "base/util.h"
 #include "flow/connection.h"
 #include "http/url.h"
 #include "proxy/network.h"
@@ -91,4 +92,16 @@ enum err network_upstream_parse(const char *text, struct network_upstream *out, 
     buf_free(&plain);
     buf_free(&coded);
     return e;
+}
+
+enum err network_certificate_parse(const char *text, struct network_certificate *out, struct buf *problem)
+{
+    struct span all = span_str(text);
+    size_t at = span_find(all, '=');
+    *out = (struct network_certificate){.file = text + MIN(at + 1, all.n)};
+    if (at < all.n && *out->file && proxy_pass_read(span_first(all, at), &out->where) == ERR_OK)
+        return ERR_OK;
+    enum err e =
+        buf_printf(problem, "--client-cert wants HOST[:PORT]=FILE, where HOST may begin with \"*.\", not \"%s\"", text);
+    return e ? e : ERR_USAGE;
 }

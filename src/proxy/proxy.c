@@ -81,34 +81,41 @@ static bool pass_host_valid(struct span host)
     return true;
 }
 
-enum err proxy_pass_parse(const char *text, struct proxy_pass *out, struct buf *problem)
+enum err proxy_pass_read(struct span text, struct proxy_pass *out)
 {
     struct span host;
     unsigned port;
     *out = (struct proxy_pass){.port = 0};
-    if (url_authority(span_str(text), &host, &port) == ERR_OK && host.n < sizeof out->host && pass_host_valid(host)) {
-        connection_set(out->host, sizeof out->host, host);
-        out->port = port;
+    if (url_authority(text, &host, &port) != ERR_OK || host.n >= sizeof out->host || !pass_host_valid(host))
+        return ERR_PARSE;
+    connection_set(out->host, sizeof out->host, host);
+    out->port = port;
+    return ERR_OK;
+}
+
+enum err proxy_pass_parse(const char *text, struct proxy_pass *out, struct buf *problem)
+{
+    if (proxy_pass_read(span_str(text), out) == ERR_OK)
         return ERR_OK;
-    }
     enum err e = buf_printf(problem, "--pass wants HOST[:PORT], where HOST may begin with \"*.\", not \"%s\"", text);
     return e ? e : ERR_USAGE;
 }
 
+bool proxy_pass_matches(const struct proxy_pass *pass, struct span host, unsigned port)
+{
+    struct span glob = span_str(pass->host), tail = span_from(glob, 1);
+    if (pass->port && pass->port != port)
+        return false;
+    if (glob.n == 0 || glob.p[0] != '*')
+        return span_eq_nocase(glob, host);
+    return host.n >= tail.n && span_eq_nocase(span_from(host, host.n - tail.n), tail);
+}
+
 bool proxy_passes(const struct proxy_options *o, struct span host, unsigned port)
 {
-    for (size_t i = 0; i < o->pass_n; i++) {
-        struct span glob = span_str(o->pass[i].host);
-        if (o->pass[i].port && o->pass[i].port != port)
-            continue;
-        if (glob.n && glob.p[0] == '*') {
-            struct span tail = span_from(glob, 1);
-            if (host.n >= tail.n && span_eq_nocase(span_from(host, host.n - tail.n), tail))
-                return true;
-        } else if (span_eq_nocase(glob, host)) {
+    for (size_t i = 0; i < o->pass_n; i++)
+        if (proxy_pass_matches(&o->pass[i], host, port))
             return true;
-        }
-    }
     return false;
 }
 

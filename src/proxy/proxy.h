@@ -28,6 +28,9 @@ struct proxy_pass {
     unsigned port;  /* 0: any */
 };
 MUST_USE enum err proxy_pass_parse(const char *text, struct proxy_pass *out, struct buf *problem);
+/* The same without a sentence. Fails with ERR_PARSE. */
+MUST_USE enum err proxy_pass_read(struct span text, struct proxy_pass *out);
+bool proxy_pass_matches(const struct proxy_pass *pass, struct span host, unsigned port);
 
 /* What the caller's wire() gets to work with; lives as long as the worker. */
 struct proxy_worker_env {

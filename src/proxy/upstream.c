@@ -210,15 +210,27 @@ static void upstream_drained(void *ctx)
     upstream_leave(u);
 }
 
+/* An origin that wants a certificate says so in many ways, and in TLS 1.3 only when the handshake is over. */
+static void upstream_explain(const struct upstream *u, const char *reason, char *text, size_t size)
+{
+    struct tls_info info = {.alert = -1};
+    char hint[400] = "";
+    if (conn_tls(u->conn))
+        tls_get_info(conn_tls(u->conn), &info);
+    if (info.certificate_asked && !u->heard && !info.certificate_had)
+        (void)snprintf(hint, sizeof hint, "the origin asks for a client certificate, see --client-cert HOST=FILE: ");
+    else if (info.certificate_asked && !u->heard && info.alert >= 0)
+        (void)snprintf(hint, sizeof hint, "the origin did not take the client certificate: ");
+    (void)snprintf(text, size, "%s%s:%u: %s%s", u->state == UP_TLS ? "TLS with " : "", u->key.host, u->key.port, hint,
+                   reason);
+}
+
 static void upstream_failed(void *ctx, enum err why, const char *reason)
 {
     struct upstream *u = ctx;
-    char text[320];
+    char text[640];
     u->busy++;
-    if (u->state == UP_TLS)
-        (void)snprintf(text, sizeof text, "TLS with %s:%u: %s", u->key.host, u->key.port, reason);
-    else
-        (void)snprintf(text, sizeof text, "%s:%u: %s", u->key.host, u->key.port, reason);
+    upstream_explain(u, reason, text, sizeof text);
     upstream_fail(u, why, text);
     upstream_leave(u);
 }
@@ -264,6 +276,17 @@ static void upstream_secured(void *ctx)
 static const struct conn_events upstream_conn_events = {upstream_secured, upstream_data, upstream_eof, upstream_drained,
                                                         upstream_failed};
 
+/* The name that the origin has to prove says which certificate of ours it gets to see. It is in the key, so that connections with
+ * different ones stay apart. */
+static struct tls_client_config *upstream_tls(const struct upstream *u)
+{
+    const struct network_options *o = u->env->options;
+    for (size_t i = 0; i < o->certificates_n; i++)
+        if (proxy_pass_matches(&o->certificates[i].where, span_str(u->key.sni), u->key.port))
+            return o->certificates[i].tls;
+    return o->tls;
+}
+
 /* The bytes now go to the origin itself. */
 static void upstream_connected(struct upstream *u)
 {
@@ -274,7 +297,7 @@ static void upstream_connected(struct upstream *u)
     upstream_enter(u, UP_TLS);
     loop_start(u->env->worker->loop, &u->wake, LIMIT_TLS_HANDSHAKE_MS * NS_PER_MS);
     connection_set(u->info->sni, sizeof u->info->sni, span_str(u->key.sni));
-    enum err e = conn_connect_tls(u->conn, u->env->options->tls, span_str(u->key.sni), u->key.port,
+    enum err e = conn_connect_tls(u->conn, upstream_tls(u), span_str(u->key.sni), u->key.port,
                                   span_of(u->key.alpn, u->key.alpn_n));
     if (e)
         upstream_fail(u, e, err_text(e));

@@ -1,5 +1,5 @@
 /* client.c: the side that faces origins: what is trusted, what is offered, and the sessions kept. A configuration is one
- * verification policy: sessions never move to another, because each has its own store. */
+ * verification policy and one client certificate, or none: sessions never move to another, because each has its own store. */
 #include "base/alloc.h"
 #include "base/util.h"
 #include "tls/keylog.h"
@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CA_FILE_BYTES_MAX = 16 << 20 };
@@ -27,7 +28,7 @@ struct tls_client_config {
     struct sessions *sessions; /* NULL: none are kept */
     const struct log *log;
     int keylog; /* -1: none */
-    bool insecure;
+    bool insecure, has_certificate;
 };
 
 /* A session came: before the handshake's end in TLS 1.2, after it in TLS 1.3. */
@@ -60,12 +61,33 @@ static void on_key(const WOLFSSL *ssl, const char *line)
         keylog_line(tls_of(ssl)->client_config->keylog, line);
 }
 
-static enum err read_file(const char *path, struct buf *out)
+/* The library asks what to answer to a CertificateRequest: with what its context has. */
+static int on_certificate_request(WOLFSSL *ssl, void *unused)
+{
+    (void)unused;
+    tls_of(ssl)->certificate_asked = true;
+    return 1;
+}
+
+/* The same where it has nothing: this one may say no, and the answer is an empty certificate. In TLS 1.3 the one above would end the handshake. */
+static int on_certificate_wanted(WOLFSSL *ssl, WOLFSSL_X509 **certificate, WOLFSSL_EVP_PKEY **key)
+{
+    (void)certificate;
+    (void)key;
+    tls_of(ssl)->certificate_asked = true;
+    return 0;
+}
+
+enum err tls_read_file(const char *path, struct buf *out, unsigned *mode)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    struct stat st;
     if (fd < 0)
         return err_from_errno(errno);
-    enum err e = ERR_OK;
+    enum err e = fstat(fd, &st) == 0 ? ERR_OK : err_from_errno(errno);
+    if (!e && S_ISDIR(st.st_mode))
+        e = ERR_CONFIG;
+    *mode = e ? 0 : (unsigned)st.st_mode & 07777;
     while (!e) {
         uint8_t *p;
         e = buf_reserve(out, 16384, &p);
@@ -89,7 +111,8 @@ static enum err load_ca_file(WOLFSSL_CTX *ctx, const char *path, struct buf *pro
     struct buf text = BUF_INIT, der = BUF_INIT;
     struct span rest, label;
     size_t loaded = 0;
-    enum err e = read_file(path, &text);
+    unsigned mode;
+    enum err e = tls_read_file(path, &text, &mode);
     if (e && e != ERR_NOMEM) {
         enum err put = buf_printf(problem, "cannot read the CA file %s: %s", path, err_text(e));
         e = put ? put : ERR_CONFIG;
@@ -140,6 +163,10 @@ static enum err setup(struct tls_client_config *c)
     wolfSSL_CTX_set_group_messages(c->ctx);
     wolfSSL_CTX_set_session_cache_mode(c->ctx, WOLFSSL_SESS_CACHE_CLIENT | WOLFSSL_SESS_CACHE_NO_INTERNAL);
     wolfSSL_CTX_sess_set_new_cb(c->ctx, on_session);
+    if (c->has_certificate)
+        wolfSSL_CTX_set_cert_cb(c->ctx, on_certificate_request, NULL);
+    else
+        wolfSSL_CTX_set_client_cert_cb(c->ctx, on_certificate_wanted);
     wolfSSL_CTX_SetIORecv(c->ctx, tls_io_recv);
     wolfSSL_CTX_SetIOSend(c->ctx, tls_io_send);
     if (c->keylog >= 0)
@@ -159,6 +186,7 @@ enum err tls_client_config_create(struct tls_client_config **out, const struct t
     c->keylog = -1;
     c->log = options->log;
     c->insecure = options->insecure;
+    c->has_certificate = options->certificate_file != NULL;
     enum err e = ERR_OK;
     if (options->key_log_file && keylog_open(options->key_log_file, &c->keylog)) {
         enum err put = buf_printf(problem, "cannot write the key log %s: %s", options->key_log_file, strerror(errno));
@@ -170,6 +198,8 @@ enum err tls_client_config_create(struct tls_client_config **out, const struct t
         e = setup(c);
     if (!e)
         e = load_trust(c, options, problem);
+    if (!e && options->certificate_file)
+        e = tls_use_client_certificate(c->ctx, options->certificate_file, problem);
     if (!e && options->sessions_max > 0)
         e = sessions_create(&c->sessions, options->sessions_max);
     if (e)
@@ -209,6 +239,11 @@ bool tls_client_insecure(const struct tls_client_config *config)
 struct sessions *tls_client_sessions(const struct tls_client_config *config)
 {
     return config->sessions;
+}
+
+bool tls_client_has_certificate(const struct tls_client_config *config)
+{
+    return config->has_certificate;
 }
 
 int tls_client_keylog(const struct tls_client_config *config)

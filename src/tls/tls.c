@@ -464,6 +464,8 @@ void tls_get_info(const struct tls *tls, struct tls_info *out)
     out->alert = tls->alert;
     /* bad, unsupported, revoked, expired, unknown; unknown_ca. handshake_failure may mean anything. */
     out->certificate_refused = (tls->alert >= 42 && tls->alert <= 46) || tls->alert == 48;
+    out->certificate_asked = tls->certificate_asked;
+    out->certificate_had = !tls->server && tls_client_has_certificate(tls->client_config);
     if (!tls_is_established(tls))
         return;
     out->version = wolfSSL_get_version(tls->ssl);

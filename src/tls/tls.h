@@ -14,14 +14,16 @@ struct tls_server_config;
 struct tls_client_config;
 
 struct tls_client_options {
-    bool insecure;            /* do not verify the origin's certificate */
-    const char *ca_file;      /* PEM trusted besides the system's store; NULL: none */
+    bool insecure;       /* do not verify the origin's certificate */
+    const char *ca_file; /* PEM trusted besides the system's store; NULL: none */
+    const char
+        *certificate_file;    /* PEM: shown to origins that ask for one, with its chain and private key; NULL: none */
     const char *key_log_file; /* NULL: none */
     unsigned sessions_max;    /* kept for resumption; 0: none */
     const struct log *log;
 };
 
-/* Loads the system's store (7-23 ms): once a process. *problem gets one sentence on failure. Fails with ERR_CONFIG (ca_file unusable), ERR_NOMEM, ERR_TLS. */
+/* Loads the system's store (7-23 ms): once a process. *problem gets one sentence on failure. Fails with ERR_CONFIG (a file is unusable), ERR_NOMEM, ERR_TLS. */
 MUST_USE enum err tls_client_config_create(struct tls_client_config **out, const struct tls_client_options *options,
                                            struct buf *problem);
 void tls_client_config_destroy(struct tls_client_config **config);
@@ -75,6 +77,8 @@ struct tls_info {
     bool resumed;
     int alert;                /* the fatal alert's number (RFC 8446 §6) that was received, or -1 */
     bool certificate_refused; /* that alert says that the peer does not take our certificate */
+    bool certificate_asked;   /* client: the origin asked for one, in this handshake */
+    bool certificate_had;     /* client: and there was one for it */
 };
 void tls_get_info(const struct tls *tls, struct tls_info *out);
 

@@ -24,6 +24,7 @@ struct tls {
     bool alpn_chosen;        /* server */
     bool verified;           /* client: the certificate was looked at and accepted (or verification is off) */
     bool chain_seen;         /* client: `chain` is what this handshake showed */
+    bool certificate_asked;  /* client: the origin wants a certificate of ours */
     struct span in;          /* what is being fed; consumed by the receive callback */
     uint8_t last[7];         /* bytes of the handshake that the library took: a record with an alert */
     enum err callback_error; /* of events->send: carried through the library */
@@ -58,5 +59,11 @@ WOLFSSL *tls_client_ssl(struct tls_client_config *config);
 int tls_client_keylog(const struct tls_client_config *config);
 bool tls_client_insecure(const struct tls_client_config *config);
 struct sessions *tls_client_sessions(const struct tls_client_config *config); /* NULL: none are kept */
+bool tls_client_has_certificate(const struct tls_client_config *config);
+/* A whole file, and its permission bits. Fails with ERR_LIMIT, ERR_NOMEM, and as open(2) and read(2). */
+MUST_USE enum err tls_read_file(const char *path, struct buf *out, unsigned *mode);
+
+/* client_certificate.c. *problem gets one sentence on failure. Fails with ERR_CONFIG, ERR_NOMEM. */
+MUST_USE enum err tls_use_client_certificate(WOLFSSL_CTX *ctx, const char *path, struct buf *problem);
 
 #endif

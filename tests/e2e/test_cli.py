@@ -101,6 +101,8 @@ GARBAGE = {
     "OPT_PROXY_AUTH": [("user", "USER:PASSWORD"), (":secret", "USER:PASSWORD"), ("@missing", "missing"), ("@notes.txt", "USER:PASSWORD")],
     "OPT_REVERSE": [("example.com", "http[s]://"), ("ftp://a/", "http[s]://"), ("a=b", "http[s]://"), ("https://", ""), ("https://a/?q", "")],
     "OPT_PASS": [("a b", "HOST[:PORT]"), ("http://a/", "HOST[:PORT]"), ("a*.example", '"*."'), ("~(", ""), ("a:0", ""), ("a:99999", "")],
+    "OPT_CLIENT_CERT": [("a", "HOST[:PORT]=FILE"), ("a=", "HOST[:PORT]=FILE"), ("=a.pem", "HOST[:PORT]=FILE"), ("a b=x", ""), ("a*.b=x", '"*."'),
+                        ("a:0=x", ""), ("http://a=x", "")],
     "OPT_WORKERS": [("0", "1 to 64"), ("65", "1 to 64"), ("two", "1 to 64"), ("-1", "1 to 64"), ("1.5", "1 to 64")],
     "OPT_BACKEND": [("kqueue", "auto|io_uring|epoll")],
     "OPT_CONNECT_TO": [("a", "HOST:PORT:ADDR:PORT"), ("a:1:b", "HOST:PORT:ADDR:PORT"), ("a:x:b:2", ""), ("a:1:b:70000", "")],
