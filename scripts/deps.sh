@@ -23,9 +23,10 @@ demo_packages='
 test_packages='
     apache2-utils binutils brotli ca-certificates chromium?chromium clang clang-format clang-tidy curl
     default-jdk-headless?javac git gnutls-bin golang-go?go haproxy iproute2 libclang-rt-dev libcmocka-dev libnginx-mod-http-echo
-    libnss3-tools man-db nghttp2-client nghttp2-server ncat netcat-openbsd nginx node-undici nodejs?node openssl procps python3
-    python3-aiohttp python3-cryptography python3-grpcio python3-h2 python3-httpx python3-jsonschema python3-pip python3-pytest
-    python3-pytest-timeout python3-pytest-xdist python3-requests sqlite3 strace unzip wget wrk zip zstd'
+    libnss3-tools man-db mosquitto mosquitto-clients nghttp2-client nghttp2-server ncat netcat-openbsd nginx node-undici node-ws
+    nodejs?node openssh-client openssh-server openssl procps python3 python3-aiohttp python3-cryptography python3-grpcio python3-h2
+    python3-httpx python3-jsonschema python3-pip python3-pytest python3-pytest-timeout python3-pytest-xdist python3-requests
+    python3-websockets python3-wsproto sqlite3 strace unzip wget wrk zip zstd'
 bench_packages='
     haproxy nginx openssl python3 wrk'
 
@@ -75,7 +76,8 @@ root_prefix() {
 }
 
 # Packages whose service would be started at the next boot.
-services='nginx haproxy'
+# Where the unit has another name than the package: PACKAGE:UNIT.
+services='nginx haproxy mosquitto openssh-server:ssh'
 # A test's nginx must not become a web server of this machine: while packages are installed, starting services is
 # refused in the way Debian provides for, unless the administrator already has a rule of their own.
 policy=/usr/sbin/policy-rc.d
@@ -102,7 +104,7 @@ install_packages() {
     fi
     say "installing: $packages"
     for service in $services; do
-        installed "$service" || new_services+=" $service"
+        installed "${service%:*}" || new_services+=" $service"
     done
     trap allow_services EXIT
     trap 'exit 130' INT
@@ -112,8 +114,8 @@ install_packages() {
     $apt update >&2 || die "apt-get update failed (see above)"
     $apt install -y --no-install-recommends $packages >&2 || die "apt-get install failed (see above)"
     for service in $new_services; do
-        if installed "$service" && [ -d /run/systemd/system ]; then
-            $root systemctl disable --quiet "$service" 2>/dev/null || true
+        if installed "${service%:*}" && [ -d /run/systemd/system ]; then
+            $root systemctl disable --quiet "${service#*:}" 2>/dev/null || true
         fi
     done
     allow_services

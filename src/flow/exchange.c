@@ -101,7 +101,7 @@ void exchange_destroy(struct exchange **x, enum err why, const char *reason)
 static void exchange_to_origin(struct exchange *x, const struct event *event)
 {
     struct origin *origin = x->pipeline->origin;
-    if (x->response_ended)
+    if (x->response_ended && !x->half_closed)
         return;
     if (event->part == PART_BODY)
         x->request_bytes += event->data.n;
@@ -163,6 +163,25 @@ void exchange_response(struct exchange *x, const struct event *event)
     exchange_tell_response(x, event);
     if (!x->ambiguous || event->part != PART_BODY)
         exchange_response_at(x, x->pipeline->filters_n, event);
+}
+
+bool exchange_half_close(struct exchange *x)
+{
+    struct event event = {.part = PART_END, .at_ns = clock_mono_ns()};
+    assert(x->kind == FLOW_TUNNEL && x->origin_open && !x->response_ended);
+    if (!x->ops->finished)
+        return false;
+    x->response_ended = x->half_closed = true;
+    exchange_tell_response(x, &event);
+    x->ops->finished(x, false);
+    return true;
+}
+
+void exchange_let_go(struct exchange *x)
+{
+    assert(x->half_closed && x->origin_open);
+    x->origin_open = x->half_closed = false;
+    x->ops->finished(x, true);
 }
 
 void exchange_pass_response(struct exchange *x, const struct filter *from, const struct event *event)

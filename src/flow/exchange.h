@@ -23,6 +23,9 @@ struct exchange_client {
     void (*response)(struct exchange *x, const struct event *event);
     /* The request body cannot be taken for now (true), or can again. Events fed while paused are still taken. */
     void (*pause_request)(struct exchange *x, bool paused);
+    /* A tunnel's origin says nothing more: it still listens, or (gone) does not. Only with `gone` may the exchange be destroyed. NULL: the end of
+     * the response is the end of all of it. */
+    void (*finished)(struct exchange *x, bool gone);
 };
 
 enum { EXCHANGE_FILTERS_MAX = 8, EXCHANGE_TAPS_MAX = 4 };
@@ -94,9 +97,9 @@ struct exchange {
     bool origin_open; /* origin->open() was called and neither end, error nor cancel since */
     bool tapped;      /* the taps were told of it */
     bool request_ended, response_begun, response_ended;
+    bool half_closed;          /* the response has ended, and the origin goes on listening */
     struct messages *messages; /* what reads them; NULL: there are none */
-    bool
-        ambiguous; /* two parsers could read its frames differently: nothing more is forwarded, the client leg ends it */
+    bool ambiguous;            /* a frame has two readings: what set it is not forwarded, the origin fails it */
 };
 
 /* Begins; takes references. Nothing is told to anyone before the request head. Fails with ERR_NOMEM. */
@@ -114,6 +117,11 @@ void exchange_request(struct exchange *x, const struct event *event);
 /* Origin (or filter that answers: use exchange_pass_response): one part of the response. After PART_END or PART_ERROR the origin
  * has let go of the exchange. Not from within the origin's own request(). */
 void exchange_response(struct exchange *x, const struct event *event);
+
+/* Origin, tunnels only: half-closed, the response is over and the client's bytes are still taken, until exchange_let_go(). False: this client
+ * leg cannot; then PART_END it is. */
+MUST_USE bool exchange_half_close(struct exchange *x);
+void exchange_let_go(struct exchange *x);
 
 void exchange_pass_request(struct exchange *x, const struct filter *from, const struct event *event);
 void exchange_pass_response(struct exchange *x, const struct filter *from, const struct event *event);

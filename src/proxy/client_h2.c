@@ -165,7 +165,8 @@ static void stream_pause_request(struct exchange *x, bool paused)
     client_h2_wake(s->client);
 }
 
-static const struct exchange_client client_stream_ops = {stream_response, stream_pause_request};
+static const struct exchange_client client_stream_ops = {.response = stream_response,
+                                                         .pause_request = stream_pause_request};
 
 /* ---- requests ---- */
 

@@ -543,7 +543,24 @@ static void client_pause_request(struct exchange *x, bool paused)
     client_update_reading(c);
 }
 
-static const struct exchange_client client_exchange_ops = {client_response, client_pause_request};
+/* A tunnel's origin sent FIN: so do we, and the client may go on. */
+static void client_finished(struct exchange *x, bool gone)
+{
+    struct client *c = x->client_ctx;
+    c->busy++;
+    worker_touch(c->worker);
+    if (gone) {
+        client_exchange_end(c, ERR_OK, "");
+        client_end(c, STREAM_FLUSH, ERR_OK, "");
+    } else {
+        conn_shutdown(c->conn);
+    }
+    client_leave(c);
+}
+
+static const struct exchange_client client_exchange_ops = {.response = client_response,
+                                                           .pause_request = client_pause_request,
+                                                           .finished = client_finished};
 
 /* ---- raw ---- */
 

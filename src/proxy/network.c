@@ -36,6 +36,7 @@ struct call {
     bool pooled;      /* it was idle: its end may have been under way already */
     bool no_body;     /* the request ends with its head */
     bool heard;       /* something of the response came, on a ride */
+    bool half_closed; /* a tunnel whose origin sent FIN */
     bool retried, raw, has_trailers, request_paused, response_paused;
 };
 
@@ -233,10 +234,22 @@ static void call_fail(struct call *call, enum err why, const char *reason)
     exchange_response(x, &event);
 }
 
+/* The same when the origin had finished before: from the loop. */
+static void call_let_go(struct call *call)
+{
+    struct exchange *x = call->x;
+    call_release(call, false);
+    call_free(call);
+    exchange_let_go(x);
+}
+
 static void call_fail_run(struct task *task)
 {
     struct call *call = container_of(task, struct call, fail);
-    call_fail(call, call->fail_why, call->fail_reason);
+    if (call->half_closed)
+        call_let_go(call);
+    else
+        call_fail(call, call->fail_why, call->fail_reason);
 }
 
 /* From within the client's call: the loop tells it. */
@@ -504,6 +517,10 @@ static void call_eof(void *ctx)
     struct exchange *x = call->x;
     struct event event = {.part = PART_END, .at_ns = call_now(call)};
     struct upstream *up = call->up;
+    if (call->key.raw && !call->ended && exchange_half_close(x)) {
+        call->half_closed = true;
+        return;
+    }
     call->up = NULL;
     call_free(call);
     upstream_release(up, false);
@@ -533,7 +550,9 @@ static void call_failed(void *ctx, enum err why, const char *reason)
     struct call *call = ctx;
     bool heard = call->sent && upstream_heard(call->up);
     call->up = NULL; /* it goes by itself */
-    if (heard || !call_retry(call, false))
+    if (call->half_closed)
+        call_let_go(call); /* it does not listen any more: nothing of what it said is missing */
+    else if (heard || !call_retry(call, false))
         call_fail(call, heard && why == ERR_CLOSED ? ERR_TRUNCATED : why, reason);
 }
 
@@ -676,6 +695,8 @@ static void network_request(struct origin *origin, struct exchange *x, const str
         if ((call->up || call->ride) && call->sent && !task_waiting(&call->fail))
             call_send_end(call);
         call->ended = true;
+        if (call->half_closed && !task_waiting(&call->fail))
+            loop_start(call->net->env.worker->loop, &call->fail, 0);
         break;
     case PART_INFORMATIONAL:
     case PART_ERROR:

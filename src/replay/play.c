@@ -275,8 +275,12 @@ static void finish(struct play *p)
     p->reason = BUF_INIT;
     if (p->error)
         event.reason = text ? text : err_text(p->error);
+    bool half_closed = p->half_closed;
     play_end(p);
-    exchange_response(x, &event);
+    if (half_closed)
+        exchange_let_go(x);
+    else
+        exchange_response(x, &event);
     buf_free(&reason);
 }
 

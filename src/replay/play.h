@@ -76,6 +76,7 @@ struct play {
     /* tunnels and upgrades */
     enum flow_kind kind;
     bool raw, client_ended;
+    bool half_closed; /* the origin had finished before its client had */
     struct tape_message_cursor *messages;
     bool has_message, from_client;
     struct span payload; /* what is left of the message in hand */

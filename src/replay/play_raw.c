@@ -103,6 +103,9 @@ bool play_raw_step(struct play *p)
         return true;
     }
     if (p->from_client) {
+        /* Said after the origin's FIN: the client may be waiting for that. */
+        if (p->tunnel && !p->half_closed && p->end_at_ns >= 0 && p->message_at_ns > p->end_at_ns)
+            p->half_closed = exchange_half_close(p->x);
         if (p->said.n > 0)
             return take_said(p);
         if (!p->client_ended)

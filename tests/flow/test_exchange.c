@@ -237,7 +237,7 @@ static void client_pause(struct exchange *x, bool paused)
     note(&r->diary, "client", paused ? "pause" : "go on");
 }
 
-static const struct exchange_client client_ops = {client_response, client_pause};
+static const struct exchange_client client_ops = {.response = client_response, .pause_request = client_pause};
 
 static void rig_open(struct rig *r, const struct filter_ops *one, const struct filter_ops *two)
 {

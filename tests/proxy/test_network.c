@@ -213,7 +213,7 @@ static void on_pause(struct exchange *x, bool paused)
     (void)paused;
 }
 
-static const struct exchange_client client_ops = {on_response, on_pause};
+static const struct exchange_client client_ops = {.response = on_response, .pause_request = on_pause};
 
 static void one_turn(struct task *task)
 {

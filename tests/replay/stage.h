@@ -173,7 +173,7 @@ static inline void act_pause_request(struct exchange *x, bool paused)
     a->pauses++;
 }
 
-static const struct exchange_client stage_client = {act_response, act_pause_request};
+static const struct exchange_client stage_client = {.response = act_response, .pause_request = act_pause_request};
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
