@@ -150,7 +150,8 @@ def test_ssh(ringtape, tmp_path, open_folder):
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", open_folder / name)
     root = os.geteuid() == 0
     (open_folder / "sshd.conf").write_text(
-        f"HostKey {open_folder}/host\nAuthorizedKeysFile {open_folder}/user.pub\nStrictModes no\nPidFile none\nUsePAM {'yes' if root else 'no'}\nSubsystem sftp internal-sftp\nForceCommand internal-sftp\n")
+        f"HostKey {open_folder}/host\nAuthorizedKeysFile {open_folder}/user.pub\nStrictModes no\nPidFile none\n"
+        f"UsePAM {'yes' if root else 'no'}\nSubsystem sftp internal-sftp\nForceCommand internal-sftp\n")
     for path in (open_folder / "host", open_folder / "user.pub"):
         os.chown(path, 65534, 65534) if root else None
     (open_folder / "file").write_bytes(bytes(range(256)) * 1000)
@@ -161,8 +162,8 @@ def test_ssh(ringtape, tmp_path, open_folder):
     r = ringtape("record", "-o", tape)
     user = "nobody" if root else run("id", "-un").stdout.decode().strip()
     client = subprocess.Popen(
-        ["sftp", "-q", "-b", "-", "-i", open_folder / "user", "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={open_folder}/known", "-o", "GlobalKnownHostsFile=none",
-         "-o", f"ProxyCommand=ncat --proxy 127.0.0.1:{r.port} --proxy-type http %h %p", "-F", "none", "-P", str(port), f"{user}@localhost"],
+        ["sftp", "-q", "-b", "-", "-i", open_folder / "user", "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={open_folder}/known",
+         "-o", "GlobalKnownHostsFile=none", "-o", f"ProxyCommand=ncat --proxy 127.0.0.1:{r.port} --proxy-type http %h %p", "-F", "none", "-P", str(port), f"{user}@localhost"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=clean_env())
     listener.settimeout(PATIENCE_S)
     client.stdin.write(f"get {open_folder}/file {open_folder}/copy\n".encode())
