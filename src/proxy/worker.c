@@ -47,7 +47,7 @@ void worker_client_refused(struct worker *w, const char *host, bool certain, boo
             w->options->log, LOG_WARN, "tls",
             "a client %s ringtape's certificate for %s (%s); from now on it is tunnelled without being recorded in "
             "clear; --no-auto-pass turns that off (to record it, make the client trust the CA: `ringtape ca export`, "
-            "`ringtape ca trust`)",
+            "`ringtape ca trust`, and start ringtape anew)",
             how, name, reason);
     else
         log_write(w->options->log, LOG_WARN, "tls",

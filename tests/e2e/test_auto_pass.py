@@ -35,7 +35,8 @@ def curl(r, origin, ca, *more, check=False):
 
 
 PASSED = (r"ringtape: warning: a client {how} ringtape's certificate for localhost \(.+\); from now on it is tunnelled without being recorded in clear; "
-          r"--no-auto-pass turns that off \(to record it, make the client trust the CA: `ringtape ca export`, `ringtape ca trust`\)")
+          r"--no-auto-pass turns that off \(to record it, make the client trust the CA: "
+          r"`ringtape ca export`, `ringtape ca trust`, and start ringtape anew\)")
 
 
 @pytest.mark.parametrize("client", [name for name in CLIENTS if name != "Python"])

@@ -478,7 +478,7 @@ def test_a_client_that_refused_our_certificate_leaves_nothing_unused(ringtape, r
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, key)
     origin = Origin(context)
-    r = ringtape("record", "-q", "-o", tmp_path / "r.tape")
+    r = ringtape("record", "-q", "--no-auto-pass", "-o", tmp_path / "r.tape")
     for version in ("1.2", "1.3"):
         done = run("curl", "-sS", "--tls-max", version, "-x", r.proxy, origin.url("/x", "https"), check=False, env=clean_env())
         assert done.returncode == 60, done.stderr
