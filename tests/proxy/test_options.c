@@ -1,4 +1,4 @@
-/* test_options.c: the texts of --reverse, --pass, --connect-to and --upstream, and what --pass matches. */
+/* test_options.c: the texts of --reverse, --pass, --connect-to, --upstream and --client-cert, and what --pass matches. */
 #include "base/alloc.h"
 #include "base/util.h"
 #include "proxy/network.h"
@@ -240,13 +240,39 @@ static void test_upstream(void **state)
     buf_free(&problem);
 }
 
+static void test_client_certificates(void **state)
+{
+    static const struct {
+        const char *text, *host, *file;
+        unsigned port;
+    } good[] = {
+        {"a=b.pem", "a", "b.pem", 0},
+        {"*.a.example:8443=/x/y=z.pem", "*.a.example", "/x/y=z.pem", 8443},
+        {"[::1]:443==", "::1", "=", 443},
+        {"*=x", "*", "x", 0},
+    };
+    static const char *const bad[] = {"",      "a",      "=",     "a=",         "=b.pem",
+                                      "a b=c", "a*.b=c", "a:0=b", "http://a=b", HOST_255 "a=b"};
+    struct network_certificate out;
+    struct buf problem = BUF_INIT;
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        if (network_certificate_parse(good[i].text, &out, &problem))
+            fail_msg("%s", good[i].text);
+        assert_string_equal(out.where.host, good[i].host);
+        assert_string_equal(out.file, good[i].file);
+        assert_int_equal(out.where.port, good[i].port);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        check_problem(network_certificate_parse(bad[i], &out, &problem), &problem, bad[i], "--client-cert wants ");
+    buf_free(&problem);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reverse),
-        cmocka_unit_test(test_pass),
-        cmocka_unit_test(test_connect_to),
-        cmocka_unit_test(test_upstream),
+        cmocka_unit_test(test_client_certificates), cmocka_unit_test(test_reverse),  cmocka_unit_test(test_pass),
+        cmocka_unit_test(test_connect_to),          cmocka_unit_test(test_upstream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
