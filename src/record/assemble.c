@@ -508,7 +508,9 @@ static enum err take_end(struct assembler *a, struct assembly *f, const struct n
     bite_into(&rest, &f->facts, sizeof f->facts);
     side->ended = true;
     side->end_ns = offset_of(f, note->at_ns);
-    return side_close(a, side, true);
+    /* What the other side says after this end is a message of its own, so that a replay can end in between. */
+    enum err e = message_flush(a, f);
+    return e ? e : side_close(a, side, true);
 }
 
 static enum err take_error(struct assembler *a, struct assembly *f, const struct note *note, struct span rest)
