@@ -141,7 +141,7 @@ UNUSABLE = {  # how a copy of a good tape is spoilt, and what must be said besid
     "a few bytes": (lambda path: path.write_bytes(b"SQLite format 3\0"), "not a tape"),
     "another database": (lambda path: (path.unlink(), database(path, "create table people(name)")), "another kind"),
     "another application": (lambda path: database(path, "pragma application_id=1"), "another kind"),
-    "newer": (lambda path: database(path, "pragma user_version=2"), "newer ringtape"),
+    "newer": (lambda path: database(path, "pragma user_version=3"), "newer ringtape"),
     "much newer": (lambda path: database(path, "pragma user_version=2147483647"), "newer ringtape"),
     "older than any": (lambda path: database(path, "pragma user_version=0"), "not a tape"),
     "cut in half": (lambda path: change(path, lambda d: d[:len(d) // 2]), "truncated"),

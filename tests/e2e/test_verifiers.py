@@ -75,7 +75,7 @@ class Matrix:
         # The block of the configuration is closed, others follow, and the last is left to be closed.
         self.nginx = Nginx(origin, shared.authority, extra="}\n" + "}\n".join(servers))
         (self.nginx.www / "page.html").write_text(PAGE % ", ".join(repr(bracketed(host)) for host in [*HOSTS, OTHER]))
-        self.ringtape = Ringtape(folder, "record", "-o", folder / "verifiers.tape", "--upstream-ca", shared.authority.pem, "--pass", OTHER,
+        self.ringtape = Ringtape(folder, "record", "--no-auto-pass", "-o", folder / "verifiers.tape", "--upstream-ca", shared.authority.pem, "--pass", OTHER,
                                  *self.connect_to, ca_dir=shared.ca_dir)
 
     def stop(self):
@@ -226,7 +226,7 @@ def names_of(pem):
 def test_leaves_of_a_replay(matrix, shared, ringtape, tmp_path):
     """Promise 2: a replay shows the names that the origin had, from the tape, and the same verifier accepts them."""
     tape = tmp_path / "names.tape"
-    r = ringtape("record", "-o", tape, *matrix.connect_to)
+    r = ringtape("record", "--no-auto-pass", "-o", tape, *matrix.connect_to)
     for host in HOSTS:
         got = run("curl", "-sS", "--cacert", shared.ca, "-x", r.proxy, f"https://{bracketed(host)}/hello.txt", env=clean_env()).stdout
         assert got == b"hello, world\n"
@@ -242,7 +242,7 @@ def test_leaves_of_a_replay(matrix, shared, ringtape, tmp_path):
 def test_a_refusal_is_named_with_its_remedy(matrix, ringtape, tmp_path, version):
     """A client that does not know our CA: one line that names the host and what to do, and a flow that says why."""
     tape = tmp_path / "refused.tape"
-    r = ringtape("record", "-o", tape, *matrix.connect_to)
+    r = ringtape("record", "--no-auto-pass", "-o", tape, *matrix.connect_to)
     done = run("curl", "-sS", "--tlsv" + version, "--tls-max", version, "-x", r.proxy, "https://plain.example.test/", env=clean_env(), check=False)
     assert done.returncode == 60, done
     r.stop()
