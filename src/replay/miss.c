@@ -395,14 +395,15 @@ static enum err put_bytes(struct buf *out, struct span s)
     return e ? e : buf_put_byte(out, '"');
 }
 
-enum err miss_explain_bytes(const struct matcher *m, const struct head *head, const struct match *match,
-                            uint64_t offset, struct span recorded, struct span actual, struct buf *json,
-                            struct buf *line)
+/* Both sides of what a client said within a flow; `recorded` NULL: nothing was. */
+static enum err put_said(const struct matcher *m, const struct head *head, const struct match *match,
+                         enum miss_reason reason, const char *field, uint64_t n, const struct span *recorded,
+                         struct span actual, struct buf *json)
 {
     struct buf url = BUF_INIT;
     enum err e = head_url(head, &url);
     if (!e)
-        e = put_head(json, head, MISS_DIFFERENT);
+        e = put_head(json, head, reason);
     if (!e)
         e = buf_put_str(json, "{\"flow\": ");
     if (!e)
@@ -410,16 +411,25 @@ enum err miss_explain_bytes(const struct matcher *m, const struct head *head, co
     if (!e)
         e = put_json_text(json, ", \"url\": ", buf_span(&url), true);
     if (!e)
-        e = buf_printf(json,
-                       ", \"differences\": [{\"field\": \"bytes:%llu\", \"recorded\": ", (unsigned long long)offset);
+        e = buf_printf(json, ", \"differences\": [{\"field\": \"%s:%llu\", \"recorded\": ", field,
+                       (unsigned long long)n);
     if (!e)
-        e = put_bytes(json, recorded);
+        e = recorded ? put_bytes(json, *recorded) : buf_put_str(json, "null");
     if (!e)
         e = buf_put_str(json, ", \"actual\": ");
     if (!e)
         e = put_bytes(json, actual);
     if (!e)
         e = buf_put_str(json, "}]}], \"hint\": null}");
+    buf_free(&url);
+    return e;
+}
+
+static enum err put_said_line(const struct matcher *m, const struct head *head, const struct match *match,
+                              const char *before, const char *after, uint64_t n, struct buf *line)
+{
+    struct buf url = BUF_INIT;
+    enum err e = head_url(head, &url);
     if (!e)
         e = buf_put(line, head_span(head, head->method));
     if (!e)
@@ -427,11 +437,41 @@ enum err miss_explain_bytes(const struct matcher *m, const struct head *head, co
     if (!e)
         e = buf_put(line, buf_span(&url));
     if (!e)
-        e = buf_printf(line, ": the client's bytes differ from flow ");
+        e = buf_put_str(line, before);
     if (!e)
         e = matcher_put_flow(m, match, line);
     if (!e)
-        e = buf_printf(line, " at byte %llu", (unsigned long long)offset);
+        e = buf_printf(line, "%s%llu", after, (unsigned long long)n);
     buf_free(&url);
     return e;
+}
+
+enum err miss_explain_bytes(const struct matcher *m, const struct head *head, const struct match *match,
+                            uint64_t offset, struct span recorded, struct span actual, struct buf *json,
+                            struct buf *line)
+{
+    enum err e = put_said(m, head, match, MISS_DIFFERENT, "bytes", offset, &recorded, actual, json);
+    return e ? e : put_said_line(m, head, match, ": the client's bytes differ from flow ", " at byte ", offset, line);
+}
+
+enum err miss_explain_message(const struct matcher *m, const struct head *head, const struct match *match,
+                              const struct miss_message *miss, struct buf *json, struct buf *line)
+{
+    bool differs = miss->reason == MISS_DIFFERENT;
+    enum err e = put_said(m, head, match, miss->reason, "message", miss->n, differs ? &miss->recorded : NULL,
+                          miss->actual, json);
+    if (!e)
+        e = put_said_line(m, head, match,
+                          differs ? ": the client's messages differ from flow " : ": the client says more than flow ",
+                          " at message ", miss->n, line);
+    if (!e && differs) {
+        e = buf_put_str(line, ": recorded ");
+        if (!e)
+            e = put_bytes(line, miss->recorded);
+        if (!e)
+            e = buf_put_str(line, ", now ");
+    } else if (!e) {
+        e = buf_put_str(line, ": ");
+    }
+    return e ? e : put_bytes(line, miss->actual);
 }

@@ -27,4 +27,13 @@ MUST_USE enum err miss_explain_bytes(const struct matcher *m, const struct head 
                                      uint64_t offset, struct span recorded, struct span actual, struct buf *json,
                                      struct buf *line);
 
+/* For a WebSocket: one of the client's messages, the n-th, differs from the recorded one, or (MISS_EXHAUSTED) none was recorded. Fails with ERR_NOMEM. */
+struct miss_message {
+    uint64_t n; /* from 1 */
+    struct span recorded, actual;
+    enum miss_reason reason;
+};
+MUST_USE enum err miss_explain_message(const struct matcher *m, const struct head *head, const struct match *match,
+                                       const struct miss_message *miss, struct buf *json, struct buf *line);
+
 #endif

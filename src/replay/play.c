@@ -96,6 +96,7 @@ void play_end(struct play *p)
     p->x->origin_state = NULL;
     tape_body_close(&p->body);
     tape_message_cursor_close(&p->messages);
+    play_ws_end(p);
     list_remove(&p->link);
     if (player->spares >= PLAY_SPARES) {
         play_free(p);

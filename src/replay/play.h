@@ -83,6 +83,7 @@ struct play {
     int64_t message_at_ns;
     struct buf said;     /* by the client, not yet compared */
     uint64_t said_bytes; /* compared so far */
+    struct play_ws *ws;  /* a WebSocket that was recorded as messages; NULL: bytes */
 };
 
 /* Takes one from the player's spares or makes one; NULL: out of memory. */
@@ -107,5 +108,13 @@ void play_match(struct play *p);
 /* play_raw.c: client bytes of a tunnel or an upgraded connection, and one step of it; false: nothing more for now. */
 void play_raw_said(struct play *p, struct span bytes);
 bool play_raw_step(struct play *p);
+void play_pause_request(struct play *p, bool pause);
+
+/* play_ws.c: the same of a WebSocket whose messages are on the tape; play_raw.c takes it up with the first row. Ended with the play. Begin fails with
+ * ERR_NOMEM, ERR_UNSUPPORTED (an extension that is not known); the play can only end then. */
+MUST_USE enum err play_ws_begin(struct play *p);
+void play_ws_row(struct play *p, const struct tape_message *row);
+bool play_ws_step(struct play *p);
+void play_ws_end(struct play *p);
 
 #endif

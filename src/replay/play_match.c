@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "base/util.h"
+#include "http/ws.h"
 #include "replay/miss.h"
 #include "replay/sha1.h"
 
@@ -150,6 +151,8 @@ static enum err copy_flow(struct play *p, const struct tape_flow *f)
         check_length(p);
     if (!e && p->raw)
         e = accept_key(p);
+    if (!e && p->kind == FLOW_WEBSOCKET)
+        e = ws_extensions_fit(&p->head.headers, &p->request.headers);
     if (!e && matcher_rules(p->player->matcher)->tag)
         e = put_tag(p);
     return e;

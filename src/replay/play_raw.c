@@ -1,12 +1,13 @@
 /* play_raw.c: tunnels and upgraded connections. What the origin said is said again, each piece after as many client bytes as it came after on the
- * tape. In a tunnel the client must say the same bytes. WebSocket frames are masked anew in every run: there only their number counts. */
+ * tape. In a tunnel the client must say the same bytes. The frames of a WebSocket that was recorded as bytes (its extension was not known, or the tape is of version 1)
+ * are masked anew in every run: there only their number counts. */
 #include "replay/play.h"
 
 #include "base/limits.h"
 #include "base/util.h"
 #include "replay/miss.h"
 
-static void pause_request(struct play *p, bool pause)
+void play_pause_request(struct play *p, bool pause)
 {
     if (p->request_paused == pause)
         return;
@@ -23,7 +24,7 @@ void play_raw_said(struct play *p, struct span bytes)
         play_enter(p, PLAY_END);
         play_wake(p, 0);
     } else if (p->said.n >= LIMIT_SEND_HIGH)
-        pause_request(p, true);
+        play_pause_request(p, true);
     if (p->state == PLAY_RAW)
         play_wake(p, 0);
 }
@@ -62,7 +63,7 @@ static bool take_said(struct play *p)
     p->said_bytes += n;
     buf_consume(&p->said, n);
     if (p->said.n < LIMIT_SEND_LOW)
-        pause_request(p, false);
+        play_pause_request(p, false);
     if (p->payload.n == 0) { /* what follows came so much later than this */
         p->anchor_ns = p->player->scheduler->now_ns(p->player->scheduler);
         p->anchor_at_ns = MAX(p->message_at_ns, 0);
@@ -78,8 +79,14 @@ static enum err next_message(struct play *p)
         e = tape_message_next(p->messages, &m);
     if (e)
         return e;
-    if (!span_eq(m.kind, SPAN("bytes")))
-        return ERR_UNSUPPORTED;
+    if (!span_eq(m.kind, SPAN("bytes"))) {
+        if (p->kind != FLOW_WEBSOCKET || p->said_bytes > 0)
+            return ERR_UNSUPPORTED;
+        e = play_ws_begin(p);
+        if (!e)
+            play_ws_row(p, &m);
+        return e;
+    }
     p->has_message = true;
     p->from_client = m.from_client;
     p->payload = m.payload;
@@ -89,6 +96,8 @@ static enum err next_message(struct play *p)
 
 bool play_raw_step(struct play *p)
 {
+    if (p->ws)
+        return play_ws_step(p);
     if (!p->has_message) {
         enum err e = next_message(p);
         if (e) {
@@ -97,6 +106,8 @@ bool play_raw_step(struct play *p)
             play_enter(p, PLAY_END);
             return true;
         }
+        if (p->ws)
+            return true;
     }
     if (p->payload.n == 0) {
         p->has_message = false;

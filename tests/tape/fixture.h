@@ -42,6 +42,8 @@ struct fixture_message {
     const void *payload;
     size_t n; /* 0: strlen */
     int64_t at_ns;
+    bool more;
+    unsigned code;
 };
 
 /* Zeroed members take the default in the comment. Header lists are name, value, name, value, …, NULL. */
@@ -239,6 +241,9 @@ static inline int64_t fixture_add(struct fixture *f, const struct fixture_flow *
             .at_ns = m->at_ns,
             .from_client = m->from_client,
             .kind = fixture_text(m->kind, "bytes"),
+            .more = m->more,
+            .code = m->code,
+            .retry_ms = -1,
             .payload = fixture_bytes(m->payload, m->n),
         };
         assert_int_equal(tape_writer_message(f->writer, row.id, &message), ERR_OK);
