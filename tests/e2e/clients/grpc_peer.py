@@ -1,0 +1,125 @@
+"""gRPC without generated code: a server of every kind of call, and a client that says what it was told.
+
+usage: grpc_peer.py server CERT KEY PORT-FILE | grpc_peer.py client PORT | grpc_peer.py leave PORT
+"""
+import os
+import sys
+import threading
+from concurrent import futures
+
+import grpc
+
+PATIENCE_S = 60
+
+
+def sized(request, context):
+    context.send_initial_metadata((("x-initial", "first"),))
+    context.set_trailing_metadata((("x-trailing", "last"), ("x-bin", b"\0\xff")))
+    return b"%d:" % len(request) + request[:10] + dict(context.invocation_metadata()).get("x-asked", "").encode()
+
+
+def collected(requests, _):
+    return b"+".join(requests)
+
+
+def counted(request, _):
+    for i in range(int(request)):
+        yield b"%d" % i * 1000
+
+
+def mirrored(requests, _):
+    for request in requests:
+        yield b"re:" + request
+
+
+def refused(_, context):
+    context.abort(grpc.StatusCode.NOT_FOUND, "no such thing: 100 % grün")
+
+
+def broken(_, context):
+    yield b"one"
+    yield b"two"
+    context.abort(grpc.StatusCode.DATA_LOSS, "after two")
+
+
+def never(_, context):
+    yield b"begun"
+    gone = threading.Event()
+    context.add_callback(gone.set)
+    gone.wait(PATIENCE_S)
+
+
+HANDLERS = {
+    "Sized": grpc.unary_unary_rpc_method_handler(sized),
+    "Collected": grpc.stream_unary_rpc_method_handler(collected),
+    "Counted": grpc.unary_stream_rpc_method_handler(counted),
+    "Mirrored": grpc.stream_stream_rpc_method_handler(mirrored),
+    "Refused": grpc.unary_unary_rpc_method_handler(refused),
+    "Broken": grpc.unary_stream_rpc_method_handler(broken),
+    "Never": grpc.unary_stream_rpc_method_handler(never),
+}
+
+
+def serve(cert, key, port_file):
+    server = grpc.server(futures.ThreadPoolExecutor(8))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Peer", HANDLERS),))
+    with open(key, "rb") as k, open(cert, "rb") as c:
+        credentials = grpc.ssl_server_credentials([(k.read(), c.read())])
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    with open(port_file + ".new", "w") as f:
+        f.write(str(port))
+    os.rename(port_file + ".new", port_file)
+    server.wait_for_termination()
+
+
+def told(name, call):
+    """Prints every message, then the status and the metadata of a stream of responses."""
+    try:
+        for message in call:
+            print(name, len(message), message[:40])
+    except grpc.RpcError:
+        pass
+    print(name, call.code(), repr(call.details()), [m for m in call.trailing_metadata() if m.key.startswith("x-")])
+
+
+def told_one(name, method, request):
+    try:
+        response, call = method.with_call(request, metadata=(("x-asked", "for"),), timeout=PATIENCE_S)
+        print(name, response, call.code(), [m for m in (*call.initial_metadata(), *call.trailing_metadata()) if m.key.startswith("x-")])
+    except grpc.RpcError as e:
+        print(name, e.code(), repr(e.details()))
+
+
+def ask(channel):
+    told_one("unary", channel.unary_unary("/test.Peer/Sized"), b"hello")
+    told_one("empty", channel.unary_unary("/test.Peer/Sized"), b"")
+    told_one("large", channel.unary_unary("/test.Peer/Sized"), b"x" * 300_000)
+    told_one("client streaming", channel.stream_unary("/test.Peer/Collected"), iter([b"a", b"", b"c" * 100]))
+    told("server streaming", channel.unary_stream("/test.Peer/Counted")(b"20", timeout=PATIENCE_S))
+    told("bidirectional", channel.stream_stream("/test.Peer/Mirrored")(iter([b"%d" % i for i in range(10)]), timeout=PATIENCE_S))
+    told_one("trailers only", channel.unary_unary("/test.Peer/Refused"), b"")
+    told_one("no such method", channel.unary_unary("/test.Peer/Nowhere"), b"")
+    told("error after messages", channel.unary_stream("/test.Peer/Broken")(b"", timeout=PATIENCE_S))
+
+
+def leave(channel):
+    """A call whose time runs out, and one that is cancelled after its first message."""
+    told("deadline", channel.unary_stream("/test.Peer/Never")(b"deadline", timeout=1))
+    call = channel.unary_stream("/test.Peer/Never")(b"cancel", timeout=PATIENCE_S)
+    print(next(call))
+    call.cancel()
+    print(call.code())
+
+
+def main():
+    if sys.argv[1] == "server":
+        return serve(*sys.argv[2:])
+    with open(os.environ["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"], "rb") as f:
+        credentials = grpc.ssl_channel_credentials(f.read())
+    with grpc.secure_channel(f"localhost:{sys.argv[2]}", credentials) as channel:
+        grpc.channel_ready_future(channel).result(PATIENCE_S)
+        {"client": ask, "leave": leave}[sys.argv[1]](channel)
+
+
+main()

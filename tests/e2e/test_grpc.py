@@ -1,0 +1,46 @@
+"""gRPC (Python grpcio): every kind of call is recorded, and answered the same with the server switched off."""
+
+import pytest
+from origins import PortFile
+from programs import CLIENTS
+from support import clean_env, flows, rows
+
+PYTHON = "/usr/bin/python3"
+PEER = CLIENTS / "grpc_peer.py"
+
+
+@pytest.fixture
+def server(tmp_path, shared):
+    s = PortFile(tmp_path, "grpc", PYTHON, PEER, "server", *shared.authority.issue("good"), env=clean_env())
+    yield s
+    s.stop()
+
+
+def legs(tape):
+    return {(c["side"], c["alpn"]) for c in rows(tape, "select * from connection")}
+
+
+def test_every_kind_of_call(session, server):
+    out = session.both(server, PYTHON, PEER, "client", server.port, least=9).decode()
+    assert "unary b'5:hellofor' StatusCode.OK" in out and "x-initial" in out and r"b'\x00\xff'" in out
+    assert "large b'300000:xxxxxxxxxxfor' StatusCode.OK" in out
+    assert f"client streaming {b'a++' + b'c' * 100} StatusCode.OK" in out
+    assert out.count("server streaming ") == 21 and out.count("bidirectional ") == 11
+    assert "trailers only StatusCode.NOT_FOUND 'no such thing: 100 % grün'" in out
+    assert "no such method StatusCode.UNIMPLEMENTED" in out
+    assert "error after messages 3 b'two'\nerror after messages StatusCode.DATA_LOSS 'after two'" in out
+    assert legs(session.tape) == {("client", "h2"), ("server", "h2")}
+    assert {f["http_version"] for f in session.flows} == {"HTTP/2"}
+    statuses = dict((r["path"], r["value"]) for r in rows(session.tape, "select f.path, h.value from headers h join flow f on f.id = h.flow "
+                                                          "where h.name = 'grpc-status' and h.side = 'response'"))
+    assert statuses == {"/test.Peer/Sized": "0", "/test.Peer/Collected": "0", "/test.Peer/Counted": "0", "/test.Peer/Mirrored": "0",
+                        "/test.Peer/Refused": "5", "/test.Peer/Nowhere": "12", "/test.Peer/Broken": "15"}
+
+
+def test_deadline_and_cancellation(session, server):
+    """The client leaves: the row says so, and the server is told (it would keep its handler otherwise, and ringtape its stream)."""
+    out = session.record(PYTHON, PEER, "leave", server.port).decode()
+    assert "deadline 5 b'begun'\ndeadline StatusCode.DEADLINE_EXCEEDED" in out and out.endswith("b'begun'\nStatusCode.CANCELLED\n")
+    two = flows(session.tape)
+    assert [(f["complete"], f["status"], f["response_bytes"]) for f in two] == [(0, 200, 10)] * 2, two
+    assert all(f["error"].startswith("closed: the client reset the stream") for f in two), two
