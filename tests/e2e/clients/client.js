@@ -1,7 +1,8 @@
-// Fetches each URL with `fetch` (undici) or `https` through the proxy of the environment; prints status, every header field and the
-// body's digest. usage: client.js fetch|https URL...    a URL that ends in /post is posted to
+// Fetches each URL with `fetch` (undici), `https` or `http2` through the proxy of the environment; prints status, every header field and the
+// body's digest. usage: client.js fetch|https|http2 URL...    a URL that ends in /post is posted to
 const crypto = require('crypto');
 const http = require('http');
+const http2 = require('http2');
 const tls = require('tls');
 
 const proxy = new URL(process.env.https_proxy);
@@ -26,12 +27,12 @@ async function withFetch(urls) {
   await agent.close();
 }
 
-function connect(url) {
+function connect(url, options) {
   return new Promise((resolve, reject) => {
     http.request({ host: proxy.hostname, port: proxy.port, method: 'CONNECT', path: url.host, agent: false })
       .on('connect', (response, socket) => {
         if (response.statusCode !== 200) return reject(new Error(`CONNECT: ${response.statusCode}`));
-        const secure = tls.connect({ socket, servername: url.hostname }, () => resolve(secure));
+        const secure = tls.connect({ socket, servername: url.hostname, ...options }, () => resolve(secure));
         secure.on('error', reject);
       }).on('error', reject).end();
   });
@@ -60,5 +61,26 @@ async function withHttps(urls) {
   }
 }
 
-(process.argv[2] === 'fetch' ? withFetch : withHttps)(process.argv.slice(3))
+// All URLs are of one origin: its streams share one connection.
+async function withHttp2(urls) {
+  const origin = new URL(urls[0]);
+  const socket = await connect(origin, { ALPNProtocols: ['h2'] });
+  const session = http2.connect(origin, { createConnection: () => socket });
+  for (const text of urls) {
+    const post = text.endsWith('/post');
+    const stream = session.request({ ':method': post ? 'POST' : 'GET', ':path': new URL(text).pathname });
+    await new Promise((resolve, reject) => {
+      const parts = [];
+      let fields;
+      stream.on('response', (headers, flags, raw) => { fields = raw; }).on('data', (d) => parts.push(d)).on('error', reject).on('end', () => {
+        show(text, fields[1], '', fields.slice(2), Buffer.concat(parts));
+        resolve();
+      });
+      stream.end(post ? body : undefined);
+    });
+  }
+  session.close();
+}
+
+({ fetch: withFetch, https: withHttps, http2: withHttp2 })[process.argv[2]](process.argv.slice(3))
   .catch((e) => { console.error(e); process.exitCode = 1; });

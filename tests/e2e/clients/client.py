@@ -39,12 +39,16 @@ def with_requests(urls):
             show(url, r.status_code, r.reason, r.raw._original_response.msg.items(), r.content)
 
 
-def with_httpx(urls):
+def with_httpx(urls, **more):
     import httpx
-    with httpx.Client() as s:
+    with httpx.Client(**more) as s:
         for url in urls:
             r = s.post(url, content=BODY) if url.endswith("/post") else s.get(url)
             show(url, r.status_code, r.reason_phrase, r.headers.raw, r.content)
+
+
+def with_httpx2(urls):
+    with_httpx(urls, http2=True)
 
 
 def with_aiohttp(urls):
