@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "base/util.h"
+#include "http/mime.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -414,6 +415,8 @@ void client_http_eof(struct client *c)
         client_end(c, STREAM_ABORT, ERR_TRUNCATED, "the client hung up in the middle of its request");
     else if (!c->x && c->held.n == 0)
         client_end(c, STREAM_FLUSH, ERR_CLOSED, err_text(ERR_CLOSED));
+    else if (c->x && c->event_stream)
+        client_end(c, STREAM_ABORT, ERR_CLOSED, "the client left the event stream");
     /* else: it has asked, and waits for its answers on a half-closed connection */
 }
 
@@ -421,7 +424,9 @@ void client_http_eof(struct client *c)
 
 static void client_send_head(struct client *c, const struct event *event)
 {
-    struct span method = head_span(&c->head, c->head.method);
+    struct span method = head_span(&c->head, c->head.method), type;
+    c->event_stream = headers_find(&event->head->headers, SPAN("Content-Type"), &type) &&
+                      span_eq_nocase(mime_essence(type), SPAN("text/event-stream"));
     bool early = !c->request_done;
     c->plan = h1_plan_response(event->head, method, c->http10, c->keep_alive && !c->stopping && !early);
     c->keep_alive = c->plan.keep_alive;

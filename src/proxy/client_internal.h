@@ -64,6 +64,7 @@ struct client {
     bool paused;         /* reading is off */
     bool request_paused; /* by the origin */
     bool eof;            /* the client has sent FIN */
+    bool event_stream;   /* so is the response under way: it has no end but the client's FIN */
     bool stopping;
     bool feeding;    /* the codec is on the stack */
     bool last_chunk; /* of the response, has gone out */
