@@ -134,6 +134,7 @@ bool play_must_wait(struct play *p, int64_t at_ns)
 void play_fail(struct play *p, enum err e, const char *reason)
 {
     p->error = e;
+    p->hold = false;
     buf_clear(&p->reason);
     if (buf_put_str(&p->reason, reason) || !buf_cstr(&p->reason))
         buf_clear(&p->reason);
@@ -317,6 +318,8 @@ void play_run(struct task *task)
             go_on = play_raw_step(p);
             break;
         case PLAY_END:
+            if (p->hold)
+                return; /* until cancel() */
             /* A failed connection took its time, too. */
             if (p->error && p->head.status == 0 && play_must_wait(p, p->begin_at_ns))
                 return;

@@ -67,6 +67,7 @@ struct play {
     int64_t piece_at_ns;
     bool no_body;   /* HEAD, 204, 304 */
     bool early;     /* the recorded answer began before its request had ended */
+    bool hold;      /* does not end by itself: the client is waited for, which ended the recorded one */
     enum err error; /* how it ends; ERR_OK: with PART_END */
 
     /* time: what was recorded at anchor_at_ns happened now at anchor_ns */

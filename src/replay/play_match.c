@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "base/util.h"
+#include "http/mime.h"
 #include "http/ws.h"
 #include "replay/miss.h"
 #include "replay/sha1.h"
@@ -47,6 +48,17 @@ static void copy_ending(struct play *p, const struct tape_flow *f)
         p->error = ERR_TRUNCATED;
         put_reason(p, SPAN("the tape does not hold all of this body (--max-body)"));
     }
+}
+
+/* An event stream that did not end but was left, by the client or by the recording: the tape does not say that the origin ended it. To end it now
+ * would send the client into another connection, which nobody recorded. */
+static bool was_left(const struct play *p, const struct tape_flow *f)
+{
+    struct span type;
+    return (p->error == ERR_CLOSED || p->error == ERR_CANCELLED || p->error == ERR_SHUTDOWN) && !p->no_body &&
+           f->response_body.wire_bytes == f->response_body.bytes &&
+           headers_find(&p->head.headers, SPAN("Content-Type"), &type) &&
+           span_eq_nocase(mime_essence(type), SPAN("text/event-stream"));
 }
 
 static bool has_no_body(struct span method, unsigned status)
@@ -147,8 +159,10 @@ static enum err copy_flow(struct play *p, const struct tape_flow *f)
         (p->tunnel && !p->raw))
         return ERR_CORRUPT;
     enum err e = copy_head(p, f);
-    if (!e)
+    if (!e) {
         check_length(p);
+        p->hold = !p->raw && was_left(p, f);
+    }
     if (!e && p->raw)
         e = accept_key(p);
     if (!e && p->kind == FLOW_WEBSOCKET)

@@ -202,6 +202,44 @@ static void test_recordings_that_broke_off(void **state)
 }
 
 /* --max-body cut what is kept: what there is, then an end that is no good one. */
+/* The client ended the recorded stream, or the recording did: the origin would have gone on. */
+static void test_event_streams_that_were_left_stay_open(void **state)
+{
+    static const struct {
+        const char *type, *error, *end;
+    } cases[] = {
+        {"text/event-stream", "closed: the client closed the connection", ""},
+        {"Text/Event-Stream; charset=utf-8", "cancelled: the client cancelled", ""},
+        {"text/event-stream", "shutdown: ringtape is stopping", ""},
+        {"text/event-stream", "truncated: the origin closed early", "error truncated: the origin closed early\n"},
+        {"text/event-stream", "reset: gone", "error reset: gone\n"},
+        {"text/event-stream", NULL, "end\n"},
+        {"text/plain", "closed: gone", "error closed: gone\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct stage s;
+        struct buf want = BUF_INIT;
+        stage_open(&s, NULL);
+        (void)fixture_add(&s.bench.tape,
+                          &(struct fixture_flow){.response_headers = OPTIONS("Content-Type", cases[i].type),
+                                                 .response_body = "data: a\n\n",
+                                                 .error = cases[i].error});
+        stage_load(&s);
+        struct act *a = stage_ask(&s, &(struct ask){0});
+        stage_run(&s);
+        assert_int_equal(buf_printf(&want, "head 200 OK HTTP/1.1|Content-Type: %s\n%s", cases[i].type, cases[i].end),
+                         ERR_OK);
+        check_text(a, buf_cstr(&want));
+        assert_text(buf_span(&a->body), "data: a\n\n");
+        assert_true((a->x != NULL) == (cases[i].end[0] == '\0'));
+        if (a->x)
+            exchange_destroy(&a->x, ERR_CLOSED, "the client closed the connection");
+        stage_close(&s);
+        buf_free(&want);
+    }
+}
+
 static void test_bodies_that_the_tape_does_not_hold(void **state)
 {
     struct stage s;
@@ -752,6 +790,7 @@ int main(void)
         cmocka_unit_test(test_informational_answers),
         cmocka_unit_test(test_expect_continue),
         cmocka_unit_test(test_recordings_that_broke_off),
+        cmocka_unit_test(test_event_streams_that_were_left_stay_open),
         cmocka_unit_test(test_bodies_that_the_tape_does_not_hold),
         cmocka_unit_test(test_request_bodies_that_the_tape_does_not_hold),
         cmocka_unit_test(test_a_miss),
