@@ -276,6 +276,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !h2->why)
             set_why(h2, frame);
     }
+    if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
+        h2->settled = true;
     if (frame->hd.type == NGHTTP2_RST_STREAM)
         count_reset(h2);
     if (frame->hd.type == NGHTTP2_RST_STREAM && s)
@@ -361,7 +363,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *c
         h2->events->malformed(h2->ctx, s, &h2->block.head, "Content-Length disagrees with the content");
     }
     s->reset = true; /* `closed` may still call what sends */
-    h2->events->closed(h2->ctx, s, code, code == NGHTTP2_REFUSED_STREAM && !ours);
+    h2->events->closed(h2->ctx, s, code, code == NGHTTP2_REFUSED_STREAM && !ours && !s->begun);
     stream_free(s);
     return 0;
 }
@@ -396,6 +398,8 @@ static int session_make(struct h2 *h2)
         nghttp2_option_set_no_auto_window_update(option, 1);
         /* A server remembers closed streams, to tell a late frame from a wrong one (§5.1): with LIMIT_H2_STREAMS, at most so many. */
         nghttp2_option_set_no_closed_streams(option, h2->role == H2_CLIENT);
+        /* Until it has said how many streams it takes, one; the others wait in here. */
+        nghttp2_option_set_peer_max_concurrent_streams(option, 1);
         nghttp2_option_set_max_outbound_ack(option, LIMIT_H2_ACKS);
         /* It counts a frame whose head comes in pieces once a piece: the default of 8 would end good connections. */
         nghttp2_option_set_max_continuations(option, LIMIT_H2_CONTINUATIONS);
@@ -577,8 +581,9 @@ static void stream_resume(struct h2_stream *s)
 
 bool h2_can_request(const struct h2 *h2)
 {
+    uint32_t most = nghttp2_session_get_remote_settings(h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     return !h2->failed && !h2->going && nghttp2_session_check_request_allowed(h2->session) &&
-           h2->streams_n < nghttp2_session_get_remote_settings(h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+           h2->streams_n < (h2->settled ? most : LIMIT_H2_STREAMS);
 }
 
 enum err h2_request(struct h2 *h2, const struct head *head, bool end, struct h2_stream **out)

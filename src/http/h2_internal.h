@@ -50,6 +50,7 @@ struct h2 {
     enum err failed;
     const char *why;
     char why_text[128];
+    bool settled;      /* the peer's SETTINGS have come */
     bool going;        /* GOAWAY was sent or received */
     uint32_t idle;     /* frames in a row that moved nothing */
     uint32_t tiny;     /* DATA frames of next to nothing */

@@ -57,6 +57,8 @@ static void stream_exchange_end(struct client_stream *s, enum err why, const cha
     if (!s->x)
         return;
     WORKER_COUNT(s->client->worker, exchanges_now, -1);
+    if (s->h2)
+        s->x->request_wire_bytes = h2_wire_bytes(s->h2);
     exchange_destroy(&s->x, why, reason);
     s->client->facts.error = ERR_OK; /* told once; the next request tries anew */
 }
@@ -304,6 +306,8 @@ static void client_h2_closed(void *ctx, struct h2_stream *h2, uint32_t code, boo
     (void)untouched;
     if (!s)
         return;
+    if (s->x)
+        s->x->request_wire_bytes = h2_wire_bytes(h2);
     s->h2 = NULL;
     (void)snprintf(reason, sizeof reason, "the client reset the stream (HTTP/2 error code %u)", code);
     stream_exchange_end(s, ERR_CLOSED, reason);

@@ -1,11 +1,10 @@
 /* network.c: the origin that is the network. A `call` is one exchange at work here.
  *
- *   call:  WAITING (no connection yet; the request is held) ──> SENT (the head has gone out) ──> RAW (tunnel, upgrade)
+ *   call:  WAITING (no connection yet, its own or another's that it may share; the request is held) ──> SENT (the head has gone out) ──> RAW (tunnel, upgrade)
  *
- * Invariants: a call has either an upstream (`up`, its own while it lasts) or a stream of a shared one (`ride`) from its first step on, unless its
- * failure is on its way (`fail` runs). A request may be
- * sent again only while nothing of the response was heard and all of the request is still held in `body`. The pool's list of
- * one worker holds idle upstreams, the most recently used first. */
+ * Invariants: a call has either an upstream (`up`, its own while it lasts) or a stream of a shared one (`ride`) from its first step on, unless it
+ * waits for another call's or its failure is on its way (`fail` runs). A request may be
+ * sent again only while nothing of the response was heard and all of the request is still held in `body`.*/
 #include "proxy/network_internal.h"
 
 #include "base/alloc.h"
@@ -17,8 +16,11 @@
 #include <assert.h>
 #include <stdio.h>
 
+enum { UNTOUCHED_TRIES = 3 };
+
 struct call {
     struct network *net;
+    struct list link; /* network->dialling or ->waiting, or neither */
     struct exchange *x;
     struct upstream *up;
     struct shared_request *ride;
@@ -37,7 +39,9 @@ struct call {
     bool no_body;     /* the request ends with its head */
     bool heard;       /* something of the response came, on a ride */
     bool half_closed; /* a tunnel whose origin sent FIN */
-    bool retried, raw, has_trailers, request_paused, response_paused;
+    unsigned tries;   /* beyond the first */
+    bool waits;       /* for the connection of another call that dials */
+    bool raw, has_trailers, request_paused, response_paused;
 };
 
 static const char ambiguous_frames[] = "a WebSocket frame could be read in two ways";
@@ -45,112 +49,9 @@ static const char ambiguous_frames[] = "a WebSocket frame could be read in two w
 static const struct upstream_user call_user;
 static const struct shared_user ride_user;
 
-/* ---- pool ---- */
-
-static void network_idle(void *ctx, struct upstream *u)
-{
-    struct network *n = ctx;
-    list_push_front(&n->pool, upstream_pool_link(u));
-    n->pool_n++;
-    if (n->pool_n > LIMIT_POOL_TOTAL)
-        upstream_release(upstream_of_pool_link(n->pool.prev), false);
-    if (!task_waiting(&n->reap))
-        loop_start(n->env.worker->loop, &n->reap, LIMIT_POOL_IDLE_MS * NS_PER_MS / 2);
-}
-
-static void network_gone(void *ctx, struct upstream *u)
-{
-    struct network *n = ctx;
-    (void)u;
-    n->pool_n--;
-}
-
-struct upstream *network_find_idle(struct network *n, const struct upstream_key *key)
-{
-    LIST_FOREACH (it, &n->pool) {
-        struct upstream *u = upstream_of_pool_link(it);
-        if (upstream_key_equal(upstream_key(u), key))
-            return u;
-    }
-    return NULL;
-}
-
-/* A new connection is wanted: idle ones give way when descriptors are few. */
-void network_make_room(struct network *n)
-{
-    size_t max = proxy_worker_origins(n->env.worker);
-    while (!list_empty(&n->pool) && n->open_n + 1 > max)
-        upstream_release(upstream_of_pool_link(n->pool.prev), false);
-}
-
-struct shared *network_find_shared(struct network *n, const struct upstream_key *key)
-{
-    LIST_FOREACH (it, &n->shared) {
-        struct shared *s = shared_of_link(it);
-        if (shared_can_take(s) && upstream_key_equal(shared_key(s), key))
-            return s;
-    }
-    return NULL;
-}
-
-enum err network_share(struct network *n, struct upstream *u, struct shared **out)
-{
-    enum err e = shared_create(out, u, n->env.worker->loop);
-    if (e)
-        return e;
-    list_push_front(&n->shared, shared_link(*out));
-    if (!task_waiting(&n->reap))
-        loop_start(n->env.worker->loop, &n->reap, LIMIT_POOL_IDLE_MS * NS_PER_MS / 2);
-    return ERR_OK;
-}
-
-static void network_reap_shared(struct network *n, uint64_t now)
-{
-    LIST_FOREACH (it, &n->shared) {
-        struct shared *s = shared_of_link(it);
-        uint64_t since = shared_idle_since_ns(s);
-        if (since && now - since >= LIMIT_POOL_IDLE_MS * NS_PER_MS)
-            shared_close(&s);
-    }
-}
-
-static void network_reap(struct task *task)
-{
-    struct network *n = container_of(task, struct network, reap);
-    uint64_t now = loop_now_ns(n->env.worker->loop);
-    while (!list_empty(&n->pool)) {
-        struct upstream *oldest = upstream_of_pool_link(n->pool.prev);
-        if (now - upstream_idle_since_ns(oldest) < LIMIT_POOL_IDLE_MS * NS_PER_MS)
-            break;
-        upstream_release(oldest, false);
-    }
-    network_reap_shared(n, now);
-    if (!list_empty(&n->pool) || !list_empty(&n->shared))
-        loop_start(n->env.worker->loop, &n->reap, LIMIT_POOL_IDLE_MS * NS_PER_MS / 2);
-}
+static void call_connect(struct call *call, bool pooled, bool alone);
 
 /* ---- keys ---- */
-
-static bool key_add_alpn(struct upstream_key *key, struct span protocol)
-{
-    if (key->alpn_n + 1 + protocol.n > sizeof key->alpn)
-        return false;
-    key->alpn[key->alpn_n++] = (char)protocol.n;
-    memcpy(key->alpn + key->alpn_n, protocol.p, protocol.n);
-    key->alpn_n += protocol.n;
-    return true;
-}
-
-void network_offer(const struct network *n, struct upstream_key *key, struct span offer)
-{
-    for (size_t at = 0; at < offer.n;) {
-        struct span name = span_first(span_from(offer, at + 1), offer.p[at]);
-        at += 1 + (size_t)offer.p[at];
-        bool h2 = span_eq(name, SPAN("h2")) && !n->options.no_http2;
-        if ((h2 || span_eq(name, SPAN("http/1.1"))) && !key_add_alpn(key, name))
-            return;
-    }
-}
 
 /* In a tunnel what the client offered, so that the probe's connection serves; else what the client speaks itself. An upgrade is HTTP/1.1's. */
 static struct span call_offer(const struct call *call)
@@ -186,10 +87,32 @@ static void call_key(struct call *call)
 
 /* ---- the end of a call ---- */
 
+/* The connection that others wait for stands, or never will: they go on. `shared`: it carries them, too. */
+static void call_dialled(struct call *call, bool shared)
+{
+    struct network *n = call->net;
+    bool awaited = !list_empty(&call->link) && !call->waits;
+    struct list due, *link;
+    list_init(&due);
+    list_remove(&call->link);
+    LIST_FOREACH (it, &n->waiting) { /* who finds no room may wait anew */
+        if (!awaited || !upstream_key_equal(&container_of(it, struct call, link)->key, &call->key))
+            continue;
+        list_remove(it);
+        list_push(&due, it);
+    }
+    while ((link = list_pop(&due))) {
+        struct call *other = container_of(link, struct call, link);
+        other->waits = false;
+        call_connect(other, true, !shared);
+    }
+}
+
 static void call_free(struct call *call)
 {
     if (call->x)
         call->x->origin_state = NULL;
+    call_dialled(call, true); /* given up: the next one dials */
     loop_stop_task(call->net->env.worker->loop, &call->fail);
     head_free(&call->head);
     headers_free(&call->trailers);
@@ -205,7 +128,9 @@ static uint64_t call_now(const struct call *call)
 static void call_wire_bytes(struct call *call)
 {
     const struct h1_message *m = call->up && !call->raw ? upstream_message(call->up) : NULL;
-    if (m)
+    if (call->ride)
+        call->x->response_wire_bytes = shared_wire_bytes(call->ride);
+    else if (m)
         call->x->response_wire_bytes = m->head_bytes + m->body_wire_bytes;
 }
 
@@ -367,7 +292,21 @@ static void call_ride(struct call *call, struct shared *shared, bool pooled)
         shared_pause(call->ride, true);
 }
 
-static void call_connect(struct call *call, bool pooled)
+/* Is somebody dialling this origin who may come back with a connection for all? */
+static bool call_may_wait(const struct call *call)
+{
+    bool h2 = call->key.h2c || hello_offers(span_of(call->key.alpn, call->key.alpn_n), SPAN("h2"));
+    if (!h2 || upstream_key_equal(&call->key, &call->net->without_h2))
+        return false;
+    LIST_FOREACH (it, &call->net->dialling) {
+        if (upstream_key_equal(&container_of(it, struct call, link)->key, &call->key))
+            return true;
+    }
+    return false;
+}
+
+/* pooled: one that is there already will do. alone: it waits for nobody's. */
+static void call_connect(struct call *call, bool pooled, bool alone)
 {
     struct network *n = call->net;
     struct shared *shared = pooled ? network_find_shared(n, &call->key) : NULL;
@@ -384,10 +323,17 @@ static void call_connect(struct call *call, bool pooled)
         call_send(call);
         return;
     }
+    call->waits = pooled && !alone && call_may_wait(call);
+    if (call->waits) {
+        list_push(&n->waiting, &call->link);
+        return;
+    }
     network_make_room(n);
     enum err e = upstream_open(&call->up, &n->env, &call->key, &call_user, call);
     if (e)
         call_fail_later(call, e, err_text(e));
+    else if (pooled)
+        list_push(&n->dialling, &call->link);
 }
 
 static bool call_is_idempotent(const struct call *call)
@@ -408,10 +354,12 @@ static void call_ready_shared(struct call *call)
     struct shared *shared = NULL;
     call->up = NULL;
     enum err e = network_share(call->net, up, &shared);
-    if (e)
+    if (e) {
         call_fail(call, e, err_text(e));
-    else
-        call_ride(call, shared, false);
+        return;
+    }
+    call_ride(call, shared, false);
+    call_dialled(call, true);
 }
 
 static void call_ready(void *ctx)
@@ -423,6 +371,8 @@ static void call_ready(void *ctx)
         return;
     }
     if (x->kind != FLOW_TUNNEL) {
+        call->net->without_h2 = call->key;
+        call_dialled(call, false);
         call_send(call);
         return;
     }
@@ -534,14 +484,15 @@ static void call_drained(void *ctx)
         call_pause_request(call, false);
 }
 
-/* Once more on another connection, when that cannot do anything twice. */
+/* Once more on another connection, when that cannot do anything twice; a few times more while no origin has begun with it. */
 static bool call_retry(struct call *call, bool untouched)
 {
-    if (!call->sent || call->retried || !call->keep || !(untouched || (call->pooled && call_is_idempotent(call))))
+    unsigned most = untouched ? UNTOUCHED_TRIES : 1;
+    if (!call->sent || call->tries >= most || !call->keep || !(untouched || (call->pooled && call_is_idempotent(call))))
         return false;
-    call->retried = true;
+    call->tries++;
     call->sent = false;
-    call_connect(call, untouched);
+    call_connect(call, untouched, false);
     return true;
 }
 
@@ -550,9 +501,12 @@ static void call_failed(void *ctx, enum err why, const char *reason)
     struct call *call = ctx;
     bool heard = call->sent && upstream_heard(call->up);
     call->up = NULL; /* it goes by itself */
-    if (call->half_closed)
+    if (call->half_closed) {
         call_let_go(call); /* it does not listen any more: nothing of what it said is missing */
-    else if (heard || !call_retry(call, false))
+        return;
+    }
+    call_dialled(call, false);
+    if (heard || !call_retry(call, false))
         call_fail(call, heard && why == ERR_CLOSED ? ERR_TRUNCATED : why, reason);
 }
 
@@ -564,14 +518,33 @@ static enum err ride_head(void *ctx, const struct head *head, bool end)
     struct event event = {.part = PART_HEAD, .at_ns = call_now(call), .head = head, .no_body = end};
     call->keep = false;
     call->heard = true;
+    call_wire_bytes(call);
     exchange_response(call->x, &event);
     return ERR_OK;
+}
+
+static enum err ride_body(void *ctx, struct span bytes)
+{
+    struct call *call = ctx;
+    call_wire_bytes(call); /* how it ends is told when the stream has gone */
+    return call_bytes(call, bytes);
+}
+
+/* The origin wants this request over HTTP/1.1 only (RFC 9113 §7). */
+static void call_without_h2(struct call *call)
+{
+    call->key.h2c = false;
+    call->key.alpn_n = 0;
+    if (call->key.tls)
+        network_offer(call->net, &call->key, SPAN("\x08http/1.1"));
 }
 
 static void ride_failed(void *ctx, enum err why, bool untouched, const char *reason)
 {
     struct call *call = ctx;
     call->ride = NULL;
+    if (why == ERR_UNSUPPORTED)
+        call_without_h2(call);
     bool idle = why == ERR_CLOSED || why == ERR_RESET; /* a connection that turned out dead */
     if (call->heard || !(untouched || idle) || !call_retry(call, untouched))
         call_fail(call, call->heard && why == ERR_CLOSED ? ERR_TRUNCATED : why, reason);
@@ -580,7 +553,7 @@ static void ride_failed(void *ctx, enum err why, bool untouched, const char *rea
 static const struct shared_user ride_user = {
     .head = ride_head,
     .informational = call_http_informational,
-    .body = call_bytes,
+    .body = ride_body,
     .trailers = call_http_trailers,
     .done = call_http_end,
     .drained = call_drained,
@@ -607,6 +580,7 @@ static void network_open(struct origin *origin, struct exchange *x)
     call->net = network_of(origin);
     call->x = x;
     call->keep = true;
+    list_init(&call->link);
     task_init(&call->fail, call_fail_run);
 }
 
@@ -646,7 +620,7 @@ static void call_begin(struct call *call, const struct event *event)
     else if (call->key.host[0] == '\0')
         call_fail_later(call, ERR_PARSE, "the request names no host");
     else
-        call_connect(call, !call->key.raw && !call->plan.upgrade);
+        call_connect(call, !call->key.raw && !call->plan.upgrade, false);
 }
 
 /* Held while there is no connection; kept beyond that as long as it is small enough to be sent again. */
@@ -745,6 +719,8 @@ enum err network_create(struct network **out, const struct network_options *opti
     n->env = (struct upstream_env){&n->options, env, pipeline, network_idle, network_gone, &n->open_n, n};
     list_init(&n->pool);
     list_init(&n->shared);
+    list_init(&n->dialling);
+    list_init(&n->waiting);
     task_init(&n->reap, network_reap);
     return ERR_OK;
 }

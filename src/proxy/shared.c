@@ -225,7 +225,8 @@ static void shared_h2_closed(void *ctx, struct h2_stream *h2, uint32_t code, boo
         return;
     r->h2 = NULL;
     (void)snprintf(reason, sizeof reason, "the origin reset the stream (HTTP/2 error code %u)", code);
-    request_fail(r, ERR_RESET, untouched, reason);
+    bool http11 = code == H2_HTTP_1_1_REQUIRED;
+    request_fail(r, http11 ? ERR_UNSUPPORTED : ERR_RESET, untouched || http11, reason);
 }
 
 static void shared_h2_malformed(void *ctx, struct h2_stream *h2, const struct head *head, const char *why)
@@ -420,6 +421,11 @@ void shared_send_end(struct shared_request *r, const struct headers *trailers)
 bool shared_full(const struct shared_request *r)
 {
     return h2_full(r->h2);
+}
+
+uint64_t shared_wire_bytes(const struct shared_request *r)
+{
+    return h2_wire_bytes(r->h2);
 }
 
 void shared_pause(struct shared_request *r, bool paused)

@@ -15,7 +15,8 @@ struct shared_user {
     enum err (*trailers)(void *ctx, const struct headers *trailers);
     enum err (*done)(void *ctx); /* the response is complete; release it */
     void (*drained)(void *ctx);
-    /* It is gone: forget the pointer. untouched: the origin has not begun with it, it may be sent again (RFC 9113 §8.7). */
+    /* It is gone: forget the pointer. untouched: the origin has not begun with it, it may be sent again (RFC 9113 §8.7). ERR_UNSUPPORTED: over
+     * HTTP/1.1 only (HTTP_1_1_REQUIRED). */
     void (*failed)(void *ctx, enum err why, bool untouched, const char *reason);
 };
 
@@ -42,6 +43,7 @@ MUST_USE enum err shared_begin(struct shared *s, const struct head *head, bool e
 void shared_send(struct shared_request *r, struct span bytes);
 void shared_send_end(struct shared_request *r, const struct headers *trailers); /* NULL: none */
 bool shared_full(const struct shared_request *r);
+uint64_t shared_wire_bytes(const struct shared_request *r); /* of the response, so far (h2_wire_bytes()) */
 void shared_pause(struct shared_request *r, bool paused);
 /* The user is done with it: reset when it was not complete. Nothing is called any more. */
 void shared_release(struct shared_request *r);

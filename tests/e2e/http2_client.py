@@ -30,6 +30,16 @@ class Client:
         self._send()
         return stream
 
+    def post(self, path, body):
+        stream = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", path)])
+        for at in range(0, len(body), 16384):
+            self.h2.send_data(stream, body[at:at + 16384])
+        self.h2.end_stream(stream)
+        self.got[stream] = b""
+        self._send()
+        return stream
+
     def raw(self, fields):
         """A request whose fields are sent as they are; those of the pseudo-header that are not among them are as in get()."""
         stream = self.h2.get_next_available_stream_id()

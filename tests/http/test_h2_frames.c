@@ -141,6 +141,10 @@ static enum err converse(struct side *side, struct seen *seen, enum h2_role role
         e = e ? e : drain(side, seen);
     }
     put_preface(&wire, role == H2_SERVER ? H2_CLIENT : H2_SERVER);
+    if (role == H2_CLIENT) { /* more than one request goes out once the origin has spoken */
+        e = e ? e : feed(side, seen, buf_span(&wire), chunk);
+        buf_clear(&wire);
+    }
     put_message(&wire, 1, m);
     put_headers(&wire, 3, END_STREAM, role == H2_SERVER ? span_str(GET) : span_str(":status=204"));
     e = e ? e : feed(side, seen, buf_span(&wire), chunk);
