@@ -314,7 +314,14 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
 {
     struct h2 *h2 = ctx;
+    struct h2_stream *s = stream_of(h2, frame->hd.stream_id);
+    bool message = frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS;
     (void)session;
+    if (s && message && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
+        s->sent_end = true;
+        if (s->enough)
+            h2_enough(s);
+    }
     if (frame->hd.type != NGHTTP2_GOAWAY || frame->goaway.error_code == NGHTTP2_NO_ERROR || h2->failed)
         return 0;
     h2->failed = frame->goaway.error_code == NGHTTP2_ENHANCE_YOUR_CALM ? ERR_LIMIT : ERR_PARSE;
@@ -673,6 +680,13 @@ void h2_abort(struct h2_stream *s)
     }
     s->aborted = true;
     stream_resume(s);
+}
+
+void h2_enough(struct h2_stream *s)
+{
+    s->enough = true;
+    if (s->sent_end && !s->peer_ended)
+        h2_reset(s, H2_NO_ERROR);
 }
 
 void h2_pause(struct h2_stream *s, bool paused)

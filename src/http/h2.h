@@ -79,6 +79,8 @@ MUST_USE enum err h2_end(struct h2_stream *s, const struct headers *trailers);
 void h2_reset(struct h2_stream *s, uint32_t code);
 /* As h2_reset() with INTERNAL_ERROR, once the body bytes that are queued have gone out. */
 void h2_abort(struct h2_stream *s);
+/* The rest of the peer's side is not wanted (§8.1): RST_STREAM with NO_ERROR, once our own side, up to its end, has gone out. */
+void h2_enough(struct h2_stream *s);
 /* Stops or goes on opening this stream's window: bytes already on their way are still delivered (at most the window). Others go on. */
 void h2_pause(struct h2_stream *s, bool paused);
 

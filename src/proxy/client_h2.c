@@ -149,7 +149,7 @@ static void stream_response(struct exchange *x, const struct event *event)
         s->over = true;
         /* An early answer: the rest of the request is not wanted (RFC 9113 §8.1). */
         if (s->h2 && !s->request_done)
-            h2_reset(s->h2, H2_NO_ERROR);
+            h2_enough(s->h2);
         if (!c->feeding) {
             stream_exchange_end(s, ERR_OK, "");
             stream_settle(s);

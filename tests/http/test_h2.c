@@ -361,6 +361,32 @@ static void test_abort_after_the_end(void **state)
     side_free(server);
 }
 
+static void answer_early(struct call *c, const struct head *head)
+{
+    (void)head;
+    assert_int_equal(answer(c, 413, "", false), ERR_OK);
+    assert_int_equal(h2_body(c->s, span_of(content, 40000)), ERR_OK);
+    assert_int_equal(h2_end(c->s, NULL), ERR_OK);
+    h2_enough(c->s);
+}
+
+/* An answer before the request's end is whole before the rest of the request is declined. */
+static void test_early_answer(void **state)
+{
+    (void)state;
+    struct side *client = side_new(H2_CLIENT), *server = side_new(H2_SERVER);
+    struct call *c;
+    server->on_head = answer_early;
+    assert_int_equal(ask(client, "POST", "/", "", false, &c), ERR_OK);
+    pump(client, server, 1000);
+    assert_true(c->complete);
+    assert_int_equal(c->body, 40000);
+    assert_closed(c, 0);
+    assert_closed(&server->calls[0], 0);
+    side_free(client);
+    side_free(server);
+}
+
 /* Whoever refused it itself is not told that it may be sent again. */
 static void test_own_refusal_is_not_untouched(void **state)
 {
@@ -548,6 +574,7 @@ int main(void)
         cmocka_unit_test(test_reset_by_server),
         cmocka_unit_test(test_abort_sends_what_was_queued),
         cmocka_unit_test(test_abort_after_the_end),
+        cmocka_unit_test(test_early_answer),
         cmocka_unit_test(test_own_refusal_is_not_untouched),
         cmocka_unit_test(test_shutdown_lets_streams_finish),
         cmocka_unit_test(test_concurrent_streams),
