@@ -32,7 +32,7 @@ struct h2_stream {
     bool peer_ended;
     bool peer_reset;
     bool sent_end, enough; /* our side has gone out; the rest of the peer's is not wanted */
-    size_t unconsumed; /* of its window, while paused */
+    size_t unconsumed;     /* of its window, while paused */
     size_t informational_bytes;
     uint64_t wire_bytes; /* of its frames that came */
 };
