@@ -239,6 +239,7 @@ bench:
 	scripts/deps.sh build bench
 	$(MAKE) -j$$(nproc) all
 	bench/run $(BENCH)
+	bench/events
 
 # Manual pages and completion are what the program says of itself: one option table, no second text.
 COMMANDS := $(shell sed -n 's/^ *X.[A-Z]*, \([a-z]*\), ".*/\1/p' tools/option_table.h)

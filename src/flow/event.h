@@ -61,6 +61,7 @@ struct message {
     uint64_t at_ns;      /* monotonic: its last byte came */
     bool more;           /* a piece, at most LIMIT_MESSAGE_BYTES; the next of this direction and kind goes on with it */
     uint64_t wire_bytes; /* of this piece, frames included, as compressed as it came */
+    uint64_t before;     /* bytes of `data` that were told before in this direction */
     struct span data;    /* unmasked, decompressed; MESSAGE_CLOSE: the reason; MESSAGE_VIOLATION: what was wrong */
     unsigned code;       /* MESSAGE_CLOSE: status code, 0: none */
     struct span event, event_id; /* MESSAGE_EVENT */

@@ -20,6 +20,7 @@ struct reader {
     struct exchange *x;
     bool response;
     uint64_t at_ns; /* of the part that is being read */
+    uint64_t told;  /* bytes of messages */
     bool websocket; /* all bytes are told, as messages or as they are */
     struct ws *ws;
     struct event_stream *events;
@@ -33,16 +34,18 @@ struct messages {
 
 /* ---- telling ---- */
 
-static void tell(const struct reader *r, struct message message)
+static void tell(struct reader *r, struct message message)
 {
     const struct pipeline *p = r->x->pipeline;
     message.at_ns = r->at_ns;
+    message.before = r->told;
+    r->told += message.data.n;
     for (size_t i = 0; i < p->taps_n; i++)
         if (p->taps[i]->ops->message)
             p->taps[i]->ops->message(p->taps[i], r->x, r->response, &message);
 }
 
-static void tell_bytes(const struct reader *r, struct span bytes)
+static void tell_bytes(struct reader *r, struct span bytes)
 {
     for (; bytes.n > 0; bytes = span_from(bytes, LIMIT_MESSAGE_BYTES)) {
         struct span piece = span_first(bytes, LIMIT_MESSAGE_BYTES);
@@ -50,7 +53,7 @@ static void tell_bytes(const struct reader *r, struct span bytes)
     }
 }
 
-static void tell_violation(const struct reader *r, const char *why)
+static void tell_violation(struct reader *r, const char *why)
 {
     tell(r, (struct message){.kind = MESSAGE_VIOLATION, .data = span_str(why), .retry_ms = -1});
 }
@@ -65,7 +68,7 @@ static enum err on_ws_message(void *ctx, const struct ws_message *m)
                  {WS_CLOSE, MESSAGE_CLOSE},
                  {WS_PING, MESSAGE_PING},
                  {WS_PONG, MESSAGE_PONG}};
-    const struct reader *r = ctx;
+    struct reader *r = ctx;
     size_t i = 0;
     while (kinds[i].from != m->kind)
         i++;

@@ -242,16 +242,17 @@ static void tap_response(struct tap *tap, const struct exchange *x, const struct
     tap_event(tap, x, true, event);
 }
 
-/* What --max-body cuts is counted as it came, frames and all. */
 static void tap_message(struct tap *tap, const struct exchange *x, bool response, const struct message *message)
 {
     struct recorder_tap *t = container_of(tap, struct recorder_tap, tap);
-    uint64_t total = response ? x->response_bytes : x->request_bytes, max = t->recorder->body_bytes_max;
+    uint64_t before = message->before, max = t->recorder->body_bytes_max;
     if (tap_off(t))
         return;
     struct span event = span_first(message->event, NOTE_REASON_BYTES_MAX);
     struct span event_id = span_first(message->event_id, NOTE_REASON_BYTES_MAX);
-    struct span data = max && total > max ? SPAN_EMPTY : span_first(message->data, LIMIT_MESSAGE_BYTES);
+    struct span data = span_first(message->data, LIMIT_MESSAGE_BYTES);
+    if (max)
+        data = span_first(data, before >= max ? 0 : (size_t)MIN(max - before, (uint64_t)SIZE_MAX));
     struct note_message body = {
         .wire_bytes = message->wire_bytes,
         .retry_ms = message->retry_ms,

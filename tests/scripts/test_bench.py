@@ -26,6 +26,16 @@ def test_one_table_with_a_row_for_each_proxy(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_added_to_an_event(tmp_path):
+    environment = {**os.environ, "EVENTS": "50", "TMPDIR": str(tmp_path)}
+    done = subprocess.run([ROOT / "bench/events"], env=environment, text=True, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    rows = done.stdout.splitlines()
+    assert [row.split()[:2] for row in rows[:2]] == [["events", "straight"], ["events", "recorded"]]
+    assert re.fullmatch(r"added to an event at the median: -?\d+\.\d{3} ms", rows[2])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_proxy_that_does_not_work_fails_the_run(tmp_path):
     done = bench(tmp_path, "forward", RINGTAPE="/bin/false")
     assert done.returncode == 1 and "ringtape" in done.stderr and "Traceback" not in done.stderr
