@@ -234,6 +234,10 @@ demo:
 	$(MAKE) -j$$(nproc) all
 	scripts/demo.sh $(URL)
 
+.PHONY: test-autobahn
+test-autobahn: all
+	tests/autobahn/run $(CASES)
+
 .PHONY: bench
 bench:
 	scripts/deps.sh build bench
@@ -284,6 +288,7 @@ help:
 	@echo 'make check      install what is missing, run every test'
 	@echo 'make test       the quick tests'
 	@echo 'make deps       install what the build needs'
+	@echo 'make test-autobahn  the Autobahn test suite through the proxy, where one is found; CASES="1.* 2.*" chooses'
 	@echo 'make bench      install what is missing, measure beside HAProxy; BENCH="tls fresh" chooses loads'
 	@echo 'make lint       clang-tidy; make format [FILES=…]: clang-format'
 	@echo 'make fuzz       build the fuzz targets (clang)'
