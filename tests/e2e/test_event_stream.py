@@ -1,4 +1,4 @@
-"""Event streams: each event is passed on the moment it comes, is a row of the tape, and is replayed at the pace asked for."""
+"""Event streams (promises 12 and 16): each event is passed on the moment it comes, is a row of the tape, and is replayed at the pace asked for."""
 
 import contextlib
 import gzip

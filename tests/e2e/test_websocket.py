@@ -74,7 +74,8 @@ HEARD = "ONE\nGRÜN\n030201\npong\nXXX 200000\nFRAGMENTS OF ONE\n"
 
 
 @pytest.mark.parametrize("tls, deflate", [(False, True), (True, True), (True, False)])
-def test_python_websockets(session, capitals, shared, tmp_path, tls, deflate):
+def test_python_websockets(session, capitals, tmp_path, tls, deflate):
+    """Promise 12: messages on the tape with direction and kind, and replayed."""
     origin = capitals(tls)
     env = {} if deflate else {"NO_DEFLATE": "1"}
     url = f"{'wss' if tls else 'ws'}://localhost:{origin.port}/talk?x=1"
@@ -135,7 +136,7 @@ def test_a_message_that_differs_is_a_miss(session, capitals):
 @pytest.mark.quick
 @pytest.mark.parametrize("backend", ["io_uring", "epoll"])
 def test_frames_go_on_as_they_come(ringtape, raw_origin, tmp_path, backend):  # noqa: F811
-    """An absolute-form GET; half a frame is passed on when it comes; a violation is passed on, and told."""
+    """Promise 16. An absolute-form GET; half a frame is passed on when it comes; a violation is passed on, and told."""
     tape = tmp_path / "t.tape"
     half = threading.Event()
 
