@@ -243,11 +243,14 @@ enum err event_stream_feed(struct event_stream *s, struct span in)
             in = span_from(in, 1);
             continue;
         }
-        struct span before = span_of(bom, s->bom_seen);
+        /* It was none: what looked like it begins a line. */
+        for (size_t i = 0; i < s->bom_seen; i++) {
+            s->wire_bytes++;
+            enum err e = name_byte(s, bom[i]);
+            if (e)
+                return e;
+        }
         s->bom_seen = sizeof bom;
-        enum err e = lines_feed(s, before);
-        if (e)
-            return e;
     }
     return lines_feed(s, in);
 }

@@ -153,7 +153,7 @@ struct elements {
 static bool elements_next(struct elements *it, struct span *element)
 {
     while (!token_list_next(&it->rest, element)) {
-        struct header h = {.name = SPAN_EMPTY};
+        struct header h;
         do {
             if (it->line == it->headers->n)
                 return false;

@@ -95,7 +95,7 @@ static void tap_connection(struct tap *tap, const struct connection *connection)
     tap_note(tap, "connection", "");
 }
 
-static const struct tap_ops tap_ops = {tap_begin, tap_request, tap_response, tap_end, tap_connection};
+static const struct tap_ops tap_ops = {tap_begin, tap_request, tap_response, tap_end, tap_connection, NULL};
 
 /* --- filters --- */
 

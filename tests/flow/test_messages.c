@@ -92,7 +92,7 @@ static void client_response(struct exchange *x, const struct event *event)
         put(&r->forwarded, event->data);
 }
 
-static const struct exchange_client client_ops = {client_response, NULL};
+static const struct exchange_client client_ops = {.response = client_response, .pause_request = NULL};
 
 static void rig_open(struct rig *r)
 {

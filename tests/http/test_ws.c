@@ -55,7 +55,7 @@ static const struct {
     {"a close within a message", {{TEXT, "he", 0}, {FIN | CLOSE, "\x03\xe8", 2}}, "close 1000:|", true},
 
     {"UTF-8 over fragments",
-     {{TEXT, KAPPA, 1}, {CONT, KAPPA + 1, 2}, {FIN | CONT, KAPPA + 3, 0}},
+     {{TEXT, KAPPA, 1}, {CONT, &KAPPA[1], 2}, {FIN | CONT, &KAPPA[3], 0}},
      "text:" KAPPA "|",
      false},
     {"UTF-8 of four bytes",
@@ -158,7 +158,7 @@ static void test_cases(void **state)
     (void)state;
     struct buf wire = BUF_INIT;
     struct ws_said said = {.wire = 0};
-    bool ambiguous, in_message;
+    bool ambiguous = false, in_message = false;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct span want = cases[i].want ? span_str(cases[i].want) : SPAN("binary:\x00\xff|text:a|");
         bool bad = span_find(want, '!') < want.n && want.p[want.n - 1] != '|';
@@ -208,7 +208,7 @@ static void test_heads(void **state)
 {
     (void)state;
     struct ws_said said = {.wire = 0};
-    bool ambiguous, in_message;
+    bool ambiguous = false, in_message = false;
     for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
         for (size_t chunk = 1; chunk <= heads[i].n; chunk++) {
             enum err e = ws_said_read(&said, heads[i].from, &plain, span_of(heads[i].wire, heads[i].n), chunk,
@@ -238,7 +238,7 @@ static void test_lengths(void **state)
     static const size_t chunks[] = {1, 7, 4095, 4096, 4097, 65536, SIZE_MAX / 2};
     struct buf content = BUF_INIT, wire = BUF_INIT;
     struct ws_said said = {.wire = 0};
-    bool ambiguous, in_message;
+    bool ambiguous = false, in_message = false;
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         fill(&content, sizes[i],
              "a\xe2\x82\xac-\xf0\x9f\x98\x80"
@@ -349,7 +349,7 @@ static void test_deflate(void **state)
     (void)state;
     struct buf wire = BUF_INIT, want = BUF_INIT, noise = BUF_INIT;
     struct ws_said said = {.wire = 0};
-    bool ambiguous, in_message;
+    bool ambiguous = false, in_message = false;
     uint32_t seed = 1;
     /* Repeats at distances up to the whole window, and does not compress well. */
     for (size_t i = 0; i < 90000; i++) {
@@ -427,7 +427,7 @@ static void test_deflate_bytes(void **state)
     (void)state;
     struct buf wire = BUF_INIT;
     struct ws_said said = {.wire = 0};
-    bool ambiguous, in_message;
+    bool ambiguous = false, in_message = false;
     for (size_t i = 0; i < ARRAY_LEN(deflated); i++) {
         struct span want = span_str(deflated[i].want);
         enum err bad = want.p[0] == '!' ? ERR_PARSE : ERR_OK;
@@ -504,7 +504,7 @@ static void test_callback_fails(void **state)
     static const enum err refusals[] = {ERR_NOMEM, ERR_PARSE, ERR_LIMIT, ERR_DISK_FULL};
     struct buf wire = BUF_INIT;
     struct ws_said said = {.wire = 0};
-    bool ambiguous, in_message;
+    bool ambiguous = false, in_message = false;
     ws_side_frame(&wire, WS_SERVER, FIN | RSV1 | TEXT, span_of("\xf2\x48\xcd\xc9\xc9\x07\x00", 7));
     for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
         said.refuse = refusals[i];
@@ -521,7 +521,7 @@ static void test_out_of_memory(void **state)
     (void)state;
     struct buf wire = BUF_INIT, content = BUF_INIT, want = BUF_INIT, frame = BUF_INIT;
     struct ws_said said = {.wire = 0};
-    bool ambiguous, in_message;
+    bool ambiguous = false, in_message = false;
     fill(&content, 150000, "0123456789");
     put_messages(&wire, WS_CLIENT, 15, false, buf_span(&content), &want);
     ws_side_frame(&wire, WS_CLIENT, FIN | RSV1 | TEXT, span_of("\xf3\x48\xcd\xc9\xc9\x07\x00\x00", 8));
@@ -680,7 +680,7 @@ static void test_put(void **state)
     (void)state;
     struct buf out = BUF_INIT, content = BUF_INIT;
     struct ws_said said = {.wire = 0};
-    bool ambiguous, in_message;
+    bool ambiguous = false, in_message = false;
     assert_int_equal(ws_put(&out, WS_TEXT, 0, SPAN("hello")), ERR_OK);
     assert_int_equal(ws_put(&out, WS_PING, 0, SPAN_EMPTY), ERR_OK);
     assert_int_equal(ws_put_head(&out, WS_BINARY, true, false, 3), ERR_OK);

@@ -174,7 +174,7 @@ static void tap_connection(struct tap *tap, const struct connection *c)
         loop_stop(n->rig.loop);
 }
 
-static const struct tap_ops tap_ops = {tap_nothing, tap_event, tap_event, tap_nothing, tap_connection};
+static const struct tap_ops tap_ops = {tap_nothing, tap_event, tap_event, tap_nothing, tap_connection, NULL};
 
 static void on_response(struct exchange *x, const struct event *event)
 {
