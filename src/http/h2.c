@@ -65,6 +65,8 @@ static void stream_free(struct h2_stream *s)
 {
     list_remove(&s->link);
     s->h2->streams_n--;
+    s->h2->waiting -= s->out.n;
+    s->h2->moved = true;
     buf_free(&s->out);
     headers_free(&s->trailers);
     mem_free(s);
@@ -220,7 +222,7 @@ static void stream_check(struct h2_stream *s, enum err e)
 static void stream_end_in(struct h2_stream *s)
 {
     struct h2 *h2 = s->h2;
-    s->peer_ended = true;
+    s->peer_ended = h2->moved = true;
     if (!s->reset && s->begun)
         stream_check(s, h2->events->end(h2->ctx, s));
 }
@@ -286,6 +288,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         return 0;
     if (frame->hd.type == NGHTTP2_HEADERS) {
         h2->idle = 0;
+        h2->moved = true;
         stream_headers(s, end);
     } else if (frame->hd.type == NGHTTP2_DATA && end) {
         stream_end_in(s);
@@ -341,8 +344,10 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     }
     if (!s || s->reset)
         return 0;
-    if (n > 0)
+    if (n > 0) {
         h2->idle = 0;
+        h2->moved = true;
+    }
     if (n > 0 && n < TINY_BYTES)
         h2->tiny++;
     s->unconsumed += n;
@@ -480,6 +485,16 @@ void h2_calm(struct h2 *h2)
     h2->idle = h2->tiny = h2->resets = 0;
 }
 
+uint64_t h2_stuck_since(struct h2 *h2, uint64_t now_ns)
+{
+    if (h2->waiting == 0)
+        h2->stuck_ns = 0;
+    else if (h2->moved || h2->stuck_ns == 0)
+        h2->stuck_ns = now_ns;
+    h2->moved = false;
+    return h2->stuck_ns;
+}
+
 static enum err h2_fail(struct h2 *h2, int rc)
 {
     if (!h2->failed)
@@ -531,6 +546,9 @@ enum err h2_output(struct h2 *h2, struct buf *out, size_t max)
 static void stream_taken(struct h2_stream *s, size_t n)
 {
     buf_consume(&s->out, n);
+    s->h2->waiting -= n;
+    if (n > 0)
+        s->h2->moved = true;
     if (s->full && s->out.n <= LIMIT_SEND_LOW) {
         s->full = false;
         s->h2->events->drained(s->h2->ctx, s);
@@ -650,6 +668,7 @@ enum err h2_body(struct h2_stream *s, struct span bytes)
     enum err e = buf_put(&s->out, bytes);
     if (e)
         return e;
+    s->h2->waiting += bytes.n;
     if (s->out.n >= LIMIT_SEND_HIGH)
         s->full = true;
     stream_resume(s);

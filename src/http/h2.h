@@ -48,6 +48,10 @@ enum err h2_failure(const struct h2 *h2);
 /* After an error, and after the peer's GOAWAY with one: what was wrong, for people; lives as long as `h2`. "" otherwise. */
 const char *h2_error(const struct h2 *h2);
 
+/* Since when content has waited for a peer that takes none of it, while nothing else of any message moved; 0: it does not. A peer that has nothing
+ * to take may be silent for as long as it likes, and PING, SETTINGS and windows that stay shut are no movement. Ask after each h2_output(). */
+uint64_t h2_stuck_since(struct h2 *h2, uint64_t now_ns);
+
 /* LIMIT_H2_CALM_MS have passed since the last call: what may become a flood is counted anew. */
 void h2_calm(struct h2 *h2);
 

@@ -53,6 +53,9 @@ struct h2 {
     char why_text[128];
     bool settled;      /* the peer's SETTINGS have come */
     bool going;        /* GOAWAY was sent or received */
+    size_t waiting;    /* bytes in the streams' `out` */
+    bool moved;        /* since h2_stuck_since() was asked: a message's beginning, content or end */
+    uint64_t stuck_ns; /* what it answered */
     uint32_t idle;     /* frames in a row that moved nothing */
     uint32_t tiny;     /* DATA frames of next to nothing */
     uint32_t resets;   /* of the peer's, less the streams that it let end */

@@ -531,6 +531,13 @@ static bool client_may_be_raw(const struct client *c)
     return c->held.n == 0 || hello_sniff(buf_span(&c->held)) == ERR_PARSE;
 }
 
+/* Since when nothing has moved. Bytes are movement, but for HTTP/2's while there is content that its client does not take: PINGs and empty
+ * promises would keep its streams, and what waits on them, for ever. */
+static uint64_t client_still_since(const struct client *c)
+{
+    return c->stuck_ns ? MIN(c->stuck_ns, c->active_ns) : c->active_ns;
+}
+
 /* What the client is waited for in its present state. */
 static uint64_t client_patience_ms(const struct client *c)
 {
@@ -564,12 +571,12 @@ void client_start_timer(struct client *c)
 static void client_timer(struct task *task)
 {
     struct client *c = container_of(task, struct client, timer);
-    uint64_t now = loop_now_ns(c->worker->env.loop);
+    uint64_t still_ns = loop_now_ns(c->worker->env.loop) - client_still_since(c);
     c->busy++;
     if (c->state == CLIENT_TUNNELLED && client_may_be_raw(c)) {
         client_raw_begin(c); /* the server speaks first, or is to speak now */
-    } else if (client_in_exchange(c) && now - c->active_ns < LIMIT_STALL_MS * NS_PER_MS) {
-        loop_start(c->worker->env.loop, &c->timer, LIMIT_STALL_MS * NS_PER_MS - (now - c->active_ns));
+    } else if (client_in_exchange(c) && still_ns < LIMIT_STALL_MS * NS_PER_MS) {
+        loop_start(c->worker->env.loop, &c->timer, LIMIT_STALL_MS * NS_PER_MS - still_ns);
     } else if (c->state == CLIENT_HTTP && !c->x && h1_in_message(c->h1)) {
         client_http_answer(c, 408, "Request Timeout", "", "ringtape: the request head did not come in time\n", true);
     } else {

@@ -372,6 +372,7 @@ void client_h2_flush(struct client *c)
     }
     if (c->state != CLIENT_HTTP2)
         return;
+    c->stuck_ns = h2_stuck_since(c->h2, loop_now_ns(c->worker->env.loop));
     client_update_reading(c);
     if (h2_failure(c->h2))
         client_h2_failed(c, h2_failure(c->h2));

@@ -74,6 +74,8 @@ static void network_reap_shared(struct network *n, uint64_t now)
         uint64_t since = shared_idle_since_ns(s);
         if (since && now - since >= LIMIT_POOL_IDLE_MS * NS_PER_MS)
             shared_close(&s);
+        else
+            shared_check(s, now);
     }
 }
 

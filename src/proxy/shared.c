@@ -40,6 +40,7 @@ struct shared {
     unsigned busy;
     bool used;
     uint64_t idle_since_ns, calm_ns; /* when h2_calm() was called */
+    uint64_t stuck_ns;               /* h2_stuck_since() */
 };
 
 static void shared_free(struct shared *s)
@@ -142,6 +143,7 @@ static void shared_output(struct shared *s)
             break;
         upstream_send(s->up, buf_span(&s->out));
     }
+    s->stuck_ns = h2_stuck_since(s->h2, loop_now_ns(s->loop));
     if (s->up && h2_failure(s->h2))
         shared_failed_parse(s, h2_failure(s->h2));
     else if (s->up && h2_done(s->h2))
@@ -376,6 +378,12 @@ bool shared_can_take(const struct shared *s)
 uint64_t shared_idle_since_ns(const struct shared *s)
 {
     return list_empty(&s->requests) ? s->idle_since_ns : 0;
+}
+
+void shared_check(struct shared *s, uint64_t now_ns)
+{
+    if (s->up && s->stuck_ns && now_ns - s->stuck_ns >= LIMIT_STALL_MS * NS_PER_MS)
+        shared_end(s, ERR_TIMEOUT, "the origin took nothing of the request for too long");
 }
 
 /* ---- requests ---- */

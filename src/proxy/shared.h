@@ -36,6 +36,10 @@ bool shared_can_take(const struct shared *s);    /* another request */
 /* Since when without a request; 0: it has some. */
 uint64_t shared_idle_since_ns(const struct shared *s);
 
+/* From the loop, now and then: an origin that has taken nothing of what waits for it for LIMIT_STALL_MS loses the connection, whatever else it
+ * says. `s` may be gone then. */
+void shared_check(struct shared *s, uint64_t now_ns);
+
 /* Begins a request. Fails with ERR_NOMEM, ERR_REFUSED, ERR_PARSE. */
 MUST_USE enum err shared_begin(struct shared *s, const struct head *head, bool end, const struct shared_user *user,
                                void *ctx, struct shared_request **out);

@@ -259,6 +259,70 @@ static void test_pause_stops_one_stream_only(void **state)
     side_free(server);
 }
 
+/* A PING and a window of another stream are no movement of a message. */
+static void say_nothing(struct side *to)
+{
+    static const uint8_t frames[] = {0,   0,   8, 6, 0, 0, 0, 0, 0, 'r', 'i', 'n', 'g', 't', 'a',
+                                     'p', 'e', 0, 0, 4, 8, 0, 0, 0, 0,   0,   0,   0,   0,   1};
+    struct buf out = BUF_INIT;
+    assert_int_equal(h2_feed(to->h2, span_of(frames, sizeof frames)), ERR_OK);
+    assert_int_equal(h2_output(to->h2, &out, 30000), ERR_OK);
+    assert_true(out.n > 0); /* the answer to the PING */
+    buf_free(&out);
+}
+
+static void test_stuck_while_the_peer_takes_nothing(void **state)
+{
+    (void)state;
+    struct side *client = side_new(H2_CLIENT), *server = side_new(H2_SERVER);
+    struct call *paused, *other;
+    size_t sent = 0;
+    server->on_complete = answer_much;
+    server->on_drained = send_more;
+    server->test = &sent;
+    client->on_head = pause_first;
+    assert_int_equal(h2_stuck_since(server->h2, 50), 0);
+    assert_int_equal(ask(client, "GET", "/", "", true, &paused), ERR_OK);
+    pump(client, server, 30000);
+    assert_int_equal(h2_stuck_since(server->h2, 100), 100);
+    assert_int_equal(h2_stuck_since(server->h2, 200), 100);
+    say_nothing(server);
+    assert_int_equal(h2_stuck_since(server->h2, 300), 100);
+    server->on_complete = answer_simply;
+    assert_int_equal(ask(client, "GET", "/", "", true, &other), ERR_OK);
+    pump(client, server, 30000);
+    assert_int_equal(h2_stuck_since(server->h2, 400), 400);
+    assert_int_equal(h2_stuck_since(server->h2, 500), 400);
+    h2_pause(paused->s, false);
+    pump(client, server, 30000);
+    assert_int_equal(paused->body, sizeof content);
+    assert_int_equal(h2_stuck_since(server->h2, 600), 0);
+    assert_int_equal(h2_stuck_since(client->h2, 600), 0);
+    side_free(client);
+    side_free(server);
+}
+
+static void test_not_stuck_without_content(void **state)
+{
+    (void)state;
+    struct side *client = side_new(H2_CLIENT), *server = side_new(H2_SERVER);
+    struct call *c;
+    assert_int_equal(ask(client, "POST", "/", "", false, &c), ERR_OK);
+    pump(client, server, 30000);
+    say_nothing(server); /* a call without messages for now */
+    assert_int_equal(h2_stuck_since(client->h2, 100), 0);
+    assert_int_equal(h2_stuck_since(server->h2, 100), 0);
+    h2_pause(server->calls[0].s, true);
+    assert_int_equal(h2_body(c->s, span_of(content, sizeof content)), ERR_OK);
+    pump(client, server, 30000);
+    assert_int_equal(h2_stuck_since(client->h2, 200), 200);
+    h2_reset(c->s, H2_CANCEL); /* and with it what waited */
+    pump(client, server, 30000);
+    assert_int_equal(h2_stuck_since(client->h2, 300), 0);
+    side_free(client);
+    side_free(server);
+}
+
 /* ---- ends ---- */
 
 static void test_reset_by_client(void **state)
@@ -570,6 +634,8 @@ int main(void)
         cmocka_unit_test(test_interleaved),
         cmocka_unit_test(test_much_content),
         cmocka_unit_test(test_pause_stops_one_stream_only),
+        cmocka_unit_test(test_stuck_while_the_peer_takes_nothing),
+        cmocka_unit_test(test_not_stuck_without_content),
         cmocka_unit_test(test_reset_by_client),
         cmocka_unit_test(test_reset_by_server),
         cmocka_unit_test(test_abort_sends_what_was_queued),
