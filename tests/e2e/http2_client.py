@@ -17,7 +17,7 @@ class Client:
                                                                              normalize_outbound_headers=False))
         self.h2.initiate_connection()
         self.h2.increment_flow_control_window(1 << 24)  # the connection's; each stream keeps its 64 KB
-        self.got, self.ended = {}, {}
+        self.got, self.ended, self.pongs = {}, {}, 0
         self._send()
 
     def _send(self):
@@ -82,6 +82,16 @@ class Client:
             self._send()
         return self._until_goaway(once for _ in range(times))
 
+    def ping(self):
+        """Is the other end there?"""
+        before = self.pongs
+        with contextlib.suppress(OSError, AssertionError):
+            self.h2.ping(b"12345678")
+            self._send()
+            while self.pongs == before:
+                self._receive()
+        return self.pongs > before
+
     def reset(self, stream):
         self.h2.reset_stream(stream, 8)
         self._send()
@@ -94,6 +104,8 @@ class Client:
                 self.got[event.stream_id] += event.data
             elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
                 self.ended[event.stream_id] = event
+            elif isinstance(event, h2.events.PingAckReceived):
+                self.pongs += 1
             elif isinstance(event, h2.events.ConnectionTerminated):
                 raise AssertionError(f"GOAWAY {event.error_code}")
         self._send()

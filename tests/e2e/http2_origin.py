@@ -18,8 +18,8 @@ class Connection:
         self.origin, self.sock, self.number = origin, sock, number
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         self.heads, self.bodies, self.done = {}, {}, []
-        if origin.streams:
-            self.h2.local_settings = h2.settings.Settings(client=False, initial_values={h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: origin.streams})
+        if origin.settings:
+            self.h2.local_settings = h2.settings.Settings(client=False, initial_values=origin.settings)
         self.h2.initiate_connection()
         self.flush()
 
@@ -50,8 +50,10 @@ class Connection:
 class Origin:
     """`request(connection, stream)` is called when a request is complete."""
 
-    def __init__(self, shared, request, streams=None):
-        self.request, self.streams = request, streams
+    def __init__(self, shared, request, streams=None, window=None):
+        codes = h2.settings.SettingCodes
+        given = {codes.MAX_CONCURRENT_STREAMS: streams, codes.INITIAL_WINDOW_SIZE: window}
+        self.request, self.settings = request, {k: v for k, v in given.items() if v is not None}
         self.requests, self.connections, self.lock = [], 0, threading.Lock()
         pem, key = shared.authority.issue("good")
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -99,8 +101,8 @@ class Origin:
 
 
 @contextlib.contextmanager
-def origin(shared, request, streams=None):
-    o = Origin(shared, request, streams)
+def origin(shared, request, streams=None, window=None):
+    o = Origin(shared, request, streams, window)
     try:
         yield o
     finally:

@@ -44,3 +44,10 @@ def java_client(name):
     """What follows `java` on a command line that runs clients/NAME.java."""
     folder = _build(f"java-{name}", CLIENTS / f"{name}.java", ("javac", "-d", BUILT / f"java-{name}", CLIENTS / f"{name}.java"), clean_env())
     return ["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", folder, name]
+
+
+def clock():
+    """The path of clients/clock.c as a library to preload."""
+    source, library = CLIENTS / "clock.c", BUILT / "clock" / "clock.so"
+    _build("clock", source, ("gcc", "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"), clean_env())
+    return library
