@@ -14,8 +14,8 @@ from test_limits import MB, memory
 FEW = 10_000
 MANY = int(os.environ.get("RINGTAPE_H2_REQUESTS", 70_000))  # docs/performance.md has the figures of a million
 # What may differ between two readings without anything being kept per request: the allocator's free lists after the recorder's queue was
-# once longer, SQLite's page cache (2 MB), its map of the log and the memory of equal contents. 60,000 requests that
-# each left as little as 140 bytes behind, less than one of nghttp2's streams, are more.
+# once longer, and SQLite's page cache (4 MB), which the first requests do not fill. 60,000 requests that each left as little as 140 bytes
+# behind, less than one of nghttp2's streams, are more.
 GROWTH_MAX = 8 * MB
 
 
