@@ -80,7 +80,7 @@ def test_without_root_the_line_to_run_is_printed(tools, tmp_path):
 @pytest.mark.parametrize("status", ["installed", "triggers-pending", "triggers-awaited"])
 def test_nothing_is_asked_of_apt_when_all_is_there(tools, tmp_path, status):
     (tools / "dpkg-query").write_text(f"#!/bin/sh\nprintf {status}\n")
-    made = call("scripts/deps.sh", "build", "demo", "test", PATH=str(tools), WOLFSSL_PREFIX="/x", LLHTTP_DIR="/x")
+    made = call("scripts/deps.sh", "build", "demo", "test", PATH=str(tools), WOLFSSL_PREFIX="/x", LLHTTP_DIR="/x", H2SPEC="/x")
     assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
     assert not (tmp_path / "apt-was-called").exists()
 
@@ -104,8 +104,10 @@ def test_a_machine_that_has_everything_is_not_connected_anywhere(tmp_path):
         (stubs / name).write_text(f'#!/bin/sh\necho "$0 $*" >>{tmp_path}/called\nexit 1\n')
         (stubs / name).chmod(0o755)
     trace = tmp_path / "trace"
+    # Where its modules cannot be fetched it is not here, and would be tried for again.
+    more = {} if (ROOT / "build/deps/h2spec/h2spec").exists() else {"H2SPEC": "/x"}
     made = call("strace", "-f", "-qq", "-e", "trace=connect", "-o", trace, "scripts/deps.sh", "build", "demo", "test", "bench",
-                PATH=f"{stubs}:{os.environ['PATH']}")
+                PATH=f"{stubs}:{os.environ['PATH']}", **more)
     called = (tmp_path / "called").read_text() if (tmp_path / "called").exists() else ""
     assert (made.returncode, made.stdout, made.stderr, called) == (0, "", "", "")
     assert "AF_INET" not in trace.read_text()
