@@ -209,8 +209,12 @@ static void *writer_thread(void *arg)
     return NULL;
 }
 
+/* The reader begins when the relay is full for the first time, so that it is full however the threads are scheduled. */
 struct relay {
     struct side from, to;
+    struct reader reader;
+    pthread_t reading;
+    bool begun;
 };
 
 static void relay_data(struct side *side, struct span in)
@@ -221,6 +225,9 @@ static void relay_data(struct side *side, struct span in)
     if (stream_full(r->to.stream)) {
         side->paused = true;
         stream_pause(side->stream);
+        if (!r->begun)
+            assert_int_equal(pthread_create(&r->reading, NULL, reader_thread, &r->reader), 0);
+        r->begun = true;
     }
 }
 
@@ -252,20 +259,20 @@ static void test_relay_to_slow_reader(void **state)
     tcp_pair(in);
     tcp_pair(out);
     struct relay r = {.from = {.on_data = relay_data, .on_eof = relay_eof},
-                      .to = {.on_drained = relay_drained, .on_eof = relay_over}};
+                      .to = {.on_drained = relay_drained, .on_eof = relay_over},
+                      .reader = {.fd = out[1], .slow = true}};
     side_open(&r.from, &rig, in[0]);
     side_open(&r.to, &rig, out[0]);
     struct writer writer = {in[1], 32 << 20};
-    struct reader reader = {.fd = out[1], .slow = true};
-    pthread_t threads[2];
-    assert_int_equal(pthread_create(&threads[0], NULL, writer_thread, &writer), 0);
-    assert_int_equal(pthread_create(&threads[1], NULL, reader_thread, &reader), 0);
+    pthread_t writing;
+    assert_int_equal(pthread_create(&writing, NULL, writer_thread, &writer), 0);
     rig_run(&rig);
     rig_close(&rig); /* closes what the writer waits for */
-    pthread_join(threads[0], NULL);
-    pthread_join(threads[1], NULL);
-    assert_int_equal(reader.error, 0);
-    assert_int_equal(reader.total, writer.total);
+    pthread_join(writing, NULL);
+    assert_true(r.begun);
+    pthread_join(r.reading, NULL);
+    assert_int_equal(r.reader.error, 0);
+    assert_int_equal(r.reader.total, writer.total);
     assert_true(r.to.drains > 0);
     assert_true(r.to.queue_peak < LIMIT_SEND_HIGH + 65536);
 }
