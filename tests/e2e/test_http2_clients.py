@@ -127,7 +127,7 @@ def test_nghttpd_as_origin(session, shared, tmp_path):
 
 
 def test_chromium(session, origin, tmp_path):
-    """A page of several parts, all on one connection."""
+    """A page of several parts, all on one connection of the browser's."""
     for name, data in (("index.html", PAGE), ("style.css", "p { color: green }"), ("app.js", "window.fromScript = 'script';")):
         (origin.www / name).write_text(data)
     (origin.www / "dot.png").write_bytes(DOT)
@@ -138,7 +138,8 @@ def test_chromium(session, origin, tmp_path):
     here = flows(session.tape, f"complete and port = {origin.h2}")
     assert {"/index.html", "/style.css", "/app.js", "/data.json", "/dot.png", "/odd"} <= {f["path"] for f in here}
     assert {f["http_version"] for f in here} == {"HTTP/2"}
-    used = rows(session.tape, "select distinct server_connection, client_connection from flow where complete and port = ?", origin.h2)
+    # Chromium may open a second connection and not use it; the origin's that was dialled for that one serves as well as the first.
+    used = rows(session.tape, "select distinct client_connection from flow where complete and port = ?", origin.h2)
     assert len(used) == 1, used
     origin.stop()
     again = session.replay("sh", script, url, tmp_path / "profile2")
