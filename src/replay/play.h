@@ -84,6 +84,7 @@ struct play {
     int64_t message_at_ns;
     struct buf said;     /* by the client, not yet compared */
     uint64_t said_bytes; /* compared so far */
+    uint64_t told_bytes; /* of a tunnel: how many the origin said when it was recorded */
     struct play_ws *ws;  /* a WebSocket that was recorded as messages; NULL: bytes */
 };
 

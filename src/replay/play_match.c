@@ -38,13 +38,14 @@ static void copy_ending(struct play *p, const struct tape_flow *f)
     enum err failed = f->error.n > 0 && !f->complete ? error_of(f->error, &reason) : ERR_OK;
     bool early = span_eq(reason, SPAN(TAPE_ENDED_EARLY)); /* of the response, nothing is missing */
     p->error = ERR_OK;
+    p->told_bytes = p->kind == FLOW_TUNNEL ? f->response_body.wire_bytes : 0;
     if (failed && !early) {
         p->error = failed;
         put_reason(p, reason);
     } else if (f->status == 0 || f->answered || (!f->complete && f->response_end_ns < 0)) {
         p->error = ERR_TRUNCATED;
         put_reason(p, SPAN("the recording breaks off here"));
-    } else if (!p->no_body && f->response_body.wire_bytes > f->response_body.bytes) {
+    } else if (!p->raw && !p->no_body && f->response_body.wire_bytes > f->response_body.bytes) {
         p->error = ERR_TRUNCATED;
         put_reason(p, SPAN("the tape does not hold all of this body (--max-body)"));
     }

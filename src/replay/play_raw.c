@@ -101,7 +101,9 @@ bool play_raw_step(struct play *p)
     if (!p->has_message) {
         enum err e = next_message(p);
         if (e) {
-            if (e != ERR_NOT_FOUND)
+            if (e == ERR_NOT_FOUND && !p->error && p->x->response_bytes < p->told_bytes)
+                play_fail(p, ERR_TRUNCATED, "the tape does not hold all bytes of this tunnel (--max-body)");
+            else if (e != ERR_NOT_FOUND)
                 play_fail(p, e, e == ERR_UNSUPPORTED ? "the recording holds frames, not bytes" : err_text(e));
             play_enter(p, PLAY_END);
             return true;
