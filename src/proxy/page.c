@@ -25,9 +25,10 @@ static const char page_html[] =
     "</ul>\n"
     "<p><a href=\"/counters.json\">counters.json</a>: what has passed so far.</p>\n</html>\n";
 
-static bool page_is_for_us(const struct head *head)
+/* A tunnel of bytes asks for no page. */
+static bool page_is_for_us(const struct exchange *x, const struct head *head)
 {
-    return span_eq(head_span(head, head->host), SPAN(PAGE_HOST));
+    return x->kind == FLOW_HTTP && span_eq(head_span(head, head->host), SPAN(PAGE_HOST));
 }
 
 static enum err page_counters(const struct page *page, struct buf *out)
@@ -165,8 +166,9 @@ static void page_request(struct filter *filter, struct exchange *x, const struct
     void **slot = &x->filter_state[filter->index];
     if (event->part == PART_HEAD) {
         bool misdirected = *slot == PAGE_MISDIRECTED;
-        *slot = misdirected || page_is_for_us(event->head) ? page_prepare(page, event->head, misdirected) : NULL;
-        if (!*slot && (misdirected || page_is_for_us(event->head))) {
+        bool ours = misdirected || page_is_for_us(x, event->head);
+        *slot = ours ? page_prepare(page, event->head, misdirected) : NULL;
+        if (!*slot && ours) {
             struct event error = {
                 .part = PART_ERROR, .at_ns = event->at_ns, .error = ERR_NOMEM, .reason = err_text(ERR_NOMEM)};
             exchange_pass_response(x, filter, &error);
