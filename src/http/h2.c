@@ -236,6 +236,8 @@ static void stream_headers(struct h2_stream *s, bool end)
         stream_check(s, e);
     } else if (b->why) {
         stream_refuse(s, b->why);
+    } else if (b->is_trailers && s->connect) {
+        stream_refuse(s, "trailers in a tunnel");
     } else if (b->is_trailers) {
         if (b->trailers.n)
             stream_check(s, h2->events->trailers(h2->ctx, s, &b->trailers));
@@ -249,6 +251,7 @@ static void stream_headers(struct h2_stream *s, bool end)
             stream_check(s, h2->events->informational(h2->ctx, s, &b->head));
     } else {
         s->head_done = s->begun = true;
+        s->connect = h2->role == H2_SERVER && span_eq(head_span(&b->head, b->head.method), SPAN("CONNECT"));
         s->peer_ended = end;
         stream_check(s, h2->events->head(h2->ctx, s, &b->head, end));
     }
@@ -323,7 +326,7 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
     if (s && message && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
         s->sent_end = true;
         if (s->enough)
-            h2_enough(s);
+            h2_enough(s, s->code);
     }
     if (frame->hd.type != NGHTTP2_GOAWAY || frame->goaway.error_code == NGHTTP2_NO_ERROR || h2->failed)
         return 0;
@@ -580,8 +583,8 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *to, size_t
     if (n > 0)
         s->h2->idle = 0; /* WINDOW_UPDATE frames that let content out serve something */
     if (n == 0 && s->aborted)
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* which resets with INTERNAL_ERROR */
-    if (n == 0 && !s->out_end) {
+        h2_reset(s, s->code);
+    if (n == 0 && (s->aborted || !s->out_end)) {
         s->deferred = true;
         return NGHTTP2_ERR_DEFERRED;
     }
@@ -641,17 +644,17 @@ enum err h2_request(struct h2 *h2, const struct head *head, bool end, struct h2_
 enum err h2_informational(struct h2_stream *s, const struct head *head)
 {
     size_t n = 0;
-    enum err e = h2_put_response(s->h2, head, &n);
+    enum err e = h2_put_response(s->h2, head, false, &n);
     if (e || s->reset)
         return e;
     int rc = nghttp2_submit_headers(s->h2->session, NGHTTP2_FLAG_NONE, s->id, NULL, s->h2->nva, n, NULL);
     return rc == NGHTTP2_ERR_NOMEM ? ERR_NOMEM : rc ? ERR_PARSE : ERR_OK;
 }
 
-enum err h2_respond(struct h2_stream *s, const struct head *head, bool end)
+static enum err stream_respond(struct h2_stream *s, const struct head *head, bool own, bool end)
 {
     size_t n = 0;
-    enum err e = h2_put_response(s->h2, head, &n);
+    enum err e = h2_put_response(s->h2, head, own, &n);
     if (e || s->reset)
         return e;
     nghttp2_data_provider body = {.source = {.ptr = s}, .read_callback = on_read};
@@ -659,6 +662,16 @@ enum err h2_respond(struct h2_stream *s, const struct head *head, bool end)
     s->out_end = end;
     s->sending = !end && !rc;
     return rc == NGHTTP2_ERR_NOMEM ? ERR_NOMEM : rc ? ERR_PARSE : ERR_OK;
+}
+
+enum err h2_respond(struct h2_stream *s, const struct head *head, bool end)
+{
+    return stream_respond(s, head, false, end);
+}
+
+enum err h2_respond_own(struct h2_stream *s, const struct head *head, bool end)
+{
+    return stream_respond(s, head, true, end);
 }
 
 enum err h2_body(struct h2_stream *s, struct span bytes)
@@ -691,21 +704,23 @@ enum err h2_end(struct h2_stream *s, const struct headers *trailers)
     return ERR_OK;
 }
 
-void h2_abort(struct h2_stream *s)
+void h2_abort(struct h2_stream *s, uint32_t code)
 {
     if (s->reset || !s->sending) {
-        h2_reset(s, H2_INTERNAL_ERROR);
+        h2_reset(s, code);
         return;
     }
+    s->code = code;
     s->aborted = true;
     stream_resume(s);
 }
 
-void h2_enough(struct h2_stream *s)
+void h2_enough(struct h2_stream *s, uint32_t code)
 {
+    s->code = code;
     s->enough = true;
     if (s->sent_end && !s->peer_ended)
-        h2_reset(s, H2_NO_ERROR);
+        h2_reset(s, code);
 }
 
 void h2_pause(struct h2_stream *s, bool paused)

@@ -17,7 +17,7 @@ enum h2_role { H2_SERVER, H2_CLIENT };
 
 struct h2_events {
     /* Request (server) or final response (client). end: neither body nor trailers follow. Server: an error resets the stream; scheme, host and
-     * port are filled from :scheme and :authority (or Host), port 0 when none was given; CONNECT has host and port only. */
+     * port are filled from :scheme and :authority (or Host), port 0 when none was given; CONNECT has host and port only, and no trailers. */
     enum err (*head)(void *ctx, struct h2_stream *s, const struct head *head, bool end);
     enum err (*informational)(void *ctx, struct h2_stream *s, const struct head *head); /* client */
     enum err (*body)(void *ctx, struct h2_stream *s, struct span bytes);                /* never empty */
@@ -72,6 +72,8 @@ MUST_USE enum err h2_request(struct h2 *h2, const struct head *head, bool end, s
 /* Server: 1xx, and the final head, once. Same errors. */
 MUST_USE enum err h2_informational(struct h2_stream *s, const struct head *head);
 MUST_USE enum err h2_respond(struct h2_stream *s, const struct head *head, bool end);
+/* The same with a head that we do not pass on but made: its Proxy-Authenticate is ours to say. */
+MUST_USE enum err h2_respond_own(struct h2_stream *s, const struct head *head, bool end);
 
 /* Queues a copy of body bytes. Fails with ERR_NOMEM. */
 MUST_USE enum err h2_body(struct h2_stream *s, struct span bytes);
@@ -81,10 +83,10 @@ bool h2_full(const struct h2_stream *s);
 MUST_USE enum err h2_end(struct h2_stream *s, const struct headers *trailers);
 /* RST_STREAM with a code of §7; `closed` comes from a later h2_output(). Harmless twice. */
 void h2_reset(struct h2_stream *s, uint32_t code);
-/* As h2_reset() with INTERNAL_ERROR, once the body bytes that are queued have gone out. */
-void h2_abort(struct h2_stream *s);
-/* The rest of the peer's side is not wanted (§8.1): RST_STREAM with NO_ERROR, once our own side, up to its end, has gone out. */
-void h2_enough(struct h2_stream *s);
+/* As h2_reset(), once the body bytes that are queued have gone out. */
+void h2_abort(struct h2_stream *s, uint32_t code);
+/* The rest of the peer's side is not wanted (with NO_ERROR: §8.1), or cannot be had: RST_STREAM once our own side, up to its end, has gone out. */
+void h2_enough(struct h2_stream *s, uint32_t code);
 /* Stops or goes on opening this stream's window: bytes already on their way are still delivered (at most the window). Others go on. */
 void h2_pause(struct h2_stream *s, bool paused);
 
@@ -105,6 +107,7 @@ enum {
     H2_INTERNAL_ERROR = 2,
     H2_REFUSED_STREAM = 7,
     H2_CANCEL = 8,
+    H2_CONNECT_ERROR = 10,
     H2_HTTP_1_1_REQUIRED = 13
 };
 

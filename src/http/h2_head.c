@@ -225,13 +225,16 @@ enum err h2_put_request(struct h2 *h2, const struct head *head, size_t *n)
     return e ? e : put_fields(h2, &head->headers, true, n);
 }
 
-enum err h2_put_response(struct h2 *h2, const struct head *head, size_t *n)
+enum err h2_put_response(struct h2 *h2, const struct head *head, bool own, size_t *n)
 {
     char status[16];
     (void)snprintf(status, sizeof status, "%03u", head->status);
     *n = 0;
     buf_clear(&h2->names);
     enum err e = put_field(h2, n, SPAN(":status"), span_str(status));
+    struct span challenge;
+    if (!e && own && headers_find(&head->headers, SPAN("proxy-authenticate"), &challenge))
+        e = put_field(h2, n, SPAN("proxy-authenticate"), challenge);
     return e ? e : put_fields(h2, &head->headers, false, n);
 }
 

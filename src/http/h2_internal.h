@@ -31,7 +31,9 @@ struct h2_stream {
     bool begun;     /* the owner was told of it */
     bool peer_ended;
     bool peer_reset;
+    bool connect;          /* a tunnel: DATA and nothing else follows (RFC 9113 §8.5) */
     bool sent_end, enough; /* our side has gone out; the rest of the peer's is not wanted */
+    uint32_t code;         /* of the RST_STREAM that ends what is aborted, or enough */
     size_t unconsumed;     /* of its window, while paused */
     size_t informational_bytes;
     uint64_t wire_bytes; /* of its frames that came */
@@ -72,7 +74,8 @@ MUST_USE enum err h2_block_end(struct h2_block *b);
 
 /* The fields of a head as nghttp2 wants them, in h2->nva. Fails with ERR_NOMEM, ERR_PARSE. */
 MUST_USE enum err h2_put_request(struct h2 *h2, const struct head *head, size_t *n);
-MUST_USE enum err h2_put_response(struct h2 *h2, const struct head *head, size_t *n);
+/* own: Proxy-Authenticate, too, which nobody passes on. */
+MUST_USE enum err h2_put_response(struct h2 *h2, const struct head *head, bool own, size_t *n);
 MUST_USE enum err h2_put_trailers(struct h2 *h2, const struct headers *trailers, size_t *n);
 
 #endif

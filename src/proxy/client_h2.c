@@ -22,7 +22,8 @@ struct client_stream {
     struct h2_stream *h2; /* NULL: closed */
     struct exchange *x;   /* NULL: over, or never begun */
     bool request_done, response_begun, response_done;
-    bool over; /* the exchange said its last */
+    bool tunnel; /* a CONNECT */
+    bool over;   /* the exchange said its last */
 };
 
 static const struct exchange_client client_stream_ops;
@@ -80,7 +81,7 @@ static void stream_answer(struct client_stream *s, unsigned status, const char *
     if (!e && extra)
         e = headers_add(&head.headers, span_str(extra), span_str(value));
     if (!e)
-        e = h2_respond(s->h2, &head, false);
+        e = h2_respond_own(s->h2, &head, false);
     if (!e)
         e = h2_body(s->h2, span_str(body));
     if (!e)
@@ -88,6 +89,8 @@ static void stream_answer(struct client_stream *s, unsigned status, const char *
     if (e)
         h2_reset(s->h2, H2_INTERNAL_ERROR);
     s->response_begun = s->response_done = true;
+    if (!s->request_done)
+        h2_enough(s->h2, H2_NO_ERROR); /* what else was to come is not wanted (RFC 9113 §8.1) */
     head_free(&head);
 }
 
@@ -97,7 +100,7 @@ static void stream_error(struct client_stream *s, const struct event *event)
     if (!s->h2)
         return;
     if (s->response_begun) {
-        h2_abort(s->h2); /* after what was forwarded */
+        h2_abort(s->h2, s->tunnel ? H2_CONNECT_ERROR : H2_INTERNAL_ERROR); /* after what was forwarded */
         return;
     }
     (void)snprintf(body, sizeof body, "ringtape: %s\n", event->reason);
@@ -147,9 +150,8 @@ static void stream_response(struct exchange *x, const struct event *event)
         h2_reset(s->h2, H2_INTERNAL_ERROR);
     if (event->part == PART_END || event->part == PART_ERROR) {
         s->over = true;
-        /* An early answer: the rest of the request is not wanted (RFC 9113 §8.1). */
-        if (s->h2 && !s->request_done)
-            h2_enough(s->h2);
+        if (s->h2 && !s->request_done && event->part == PART_END)
+            h2_enough(s->h2, H2_NO_ERROR); /* an early answer, as stream_answer()'s */
         if (!c->feeding) {
             stream_exchange_end(s, ERR_OK, "");
             stream_settle(s);
@@ -167,8 +169,30 @@ static void stream_pause_request(struct exchange *x, bool paused)
     client_h2_wake(s->client);
 }
 
+/* A tunnel's origin sent FIN: this stream's side ends, and the client may go on, until nobody listens (RFC 9113 §8.5). */
+static void stream_finished(struct exchange *x, bool gone)
+{
+    struct client_stream *s = x->client_ctx;
+    struct client *c = s->client;
+    c->busy++;
+    worker_touch(c->worker);
+    if (gone) {
+        if (s->h2 && !s->request_done)
+            h2_enough(s->h2, H2_CONNECT_ERROR);
+        stream_exchange_end(s, ERR_OK, "");
+        stream_settle(s);
+    } else if (s->h2 && !s->response_done) {
+        s->response_done = true;
+        if (h2_end(s->h2, NULL))
+            h2_reset(s->h2, H2_INTERNAL_ERROR);
+    }
+    client_h2_wake(c);
+    client_leave(c);
+}
+
 static const struct exchange_client client_stream_ops = {.response = stream_response,
-                                                         .pause_request = stream_pause_request};
+                                                         .pause_request = stream_pause_request,
+                                                         .finished = stream_finished};
 
 /* ---- requests ---- */
 
@@ -196,22 +220,42 @@ static bool stream_is_proxied(const struct client *c, const struct head *head)
     return !ours || head->port != net_port((const struct sockaddr *)&c->worker->env.listening);
 }
 
-static enum err stream_request(struct client_stream *s, struct head *head, bool end)
+/* The head, and the end of a request that is no more than that. */
+static enum err stream_begin(struct client_stream *s, const struct head *head, bool end)
+{
+    struct event event = {.part = PART_HEAD, .at_ns = stream_now(s), .head = head, .no_body = end && !s->tunnel};
+    enum err e = stream_give(s, &event);
+    if (!e && end) {
+        event = (struct event){.part = PART_END, .at_ns = stream_now(s)};
+        e = stream_give(s, &event);
+    }
+    return e;
+}
+
+/* The stream becomes a tunnel (RFC 9113 §8.5). As over HTTP/1.1, what the CONNECT itself said besides the target is for us alone. */
+static enum err stream_connect(struct client_stream *s, struct head *head, bool end)
 {
     struct client *c = s->client;
-    bool page = false, proxied = stream_is_proxied(c, head);
-    bool authorised = !proxied || client_authorise(c, &head->headers);
-    if (proxied)
-        (void)headers_remove(&head->headers, SPAN("proxy-authorization"));
-    if (!authorised) {
-        stream_answer(s, 407, "proxy-authenticate", "Basic realm=\"ringtape\"",
-                      "ringtape: this proxy wants the user and password given with --proxy-auth\n");
+    if (c->tls || c->tunnel_host[0]) {
+        stream_answer(s, 501, NULL, NULL, "ringtape: CONNECT inside a tunnel is not supported\n");
         return ERR_OK;
     }
-    if (span_eq(head_span(head, head->method), SPAN("CONNECT"))) {
-        stream_answer(s, 501, NULL, NULL, "ringtape: CONNECT within HTTP/2 is not supported\n");
+    if (head->host.n == 0 || head->port == 0) {
+        stream_answer(s, 400, NULL, NULL, "ringtape: CONNECT needs HOST:PORT\n");
         return ERR_OK;
     }
+    s->tunnel = true;
+    head->headers.n = 0;
+    enum err e = head_set(head, &head->scheme, SPAN("http"));
+    if (!e)
+        e = client_exchange_begin(c, FLOW_TUNNEL, &client_stream_ops, s, &s->x);
+    return e ? e : stream_begin(s, head, end);
+}
+
+static enum err stream_ask(struct client_stream *s, struct head *head, bool proxied, bool end)
+{
+    struct client *c = s->client;
+    bool page = false;
     enum err e = client_aim(c, head, proxied, &page);
     if (e == ERR_UNSUPPORTED) {
         stream_answer(s, 400, NULL, NULL, "ringtape: only http and https URLs can be asked for\n");
@@ -223,13 +267,23 @@ static enum err stream_request(struct client_stream *s, struct head *head, bool 
         return e;
     if (page)
         s->x->filter_state[c->worker->page.filter.index] = PAGE_MISDIRECTED;
-    struct event event = {.part = PART_HEAD, .at_ns = stream_now(s), .head = head, .no_body = end};
-    e = stream_give(s, &event);
-    if (!e && end) {
-        event = (struct event){.part = PART_END, .at_ns = stream_now(s)};
-        e = stream_give(s, &event);
+    return stream_begin(s, head, end);
+}
+
+static enum err stream_request(struct client_stream *s, struct head *head, bool end)
+{
+    struct client *c = s->client;
+    bool connect = span_eq(head_span(head, head->method), SPAN("CONNECT"));
+    bool proxied = connect || stream_is_proxied(c, head);
+    bool authorised = !proxied || client_authorise(c, &head->headers);
+    if (proxied)
+        (void)headers_remove(&head->headers, SPAN("proxy-authorization"));
+    if (!authorised) {
+        stream_answer(s, 407, "proxy-authenticate", "Basic realm=\"ringtape\"",
+                      "ringtape: this proxy wants the user and password given with --proxy-auth\n");
+        return ERR_OK;
     }
-    return e;
+    return connect ? stream_connect(s, head, end) : stream_ask(s, head, proxied, end);
 }
 
 static enum err client_h2_head(void *ctx, struct h2_stream *h2, const struct head *head, bool end)

@@ -383,7 +383,7 @@ static void call_ready(void *ctx)
     head.status = 200;
     enum err e = head_set(&head, &head.reason, SPAN("Connection established"));
     if (!e)
-        e = head_set(&head, &head.version, SPAN("HTTP/1.1"));
+        e = head_set(&head, &head.version, head_span(&call->head, call->head.version));
     struct event event = {.part = PART_HEAD, .at_ns = call_now(call), .head = &head};
     if (!e) {
         exchange_set_server(x, upstream_connection(call->up), false);

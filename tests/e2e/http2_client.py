@@ -121,7 +121,7 @@ class Client:
         return type(self.ended[stream]).__name__
 
     def finish(self, stream):
-        assert self.ending(stream) == "StreamEnded"
+        assert self.ending(stream) == "StreamEnded", (self.ended[stream], self.got[stream])
         return self.got[stream]
 
 

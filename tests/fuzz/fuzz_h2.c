@@ -96,7 +96,7 @@ static void act(struct owner *o, struct stream *t)
         break;
     case 4:
         if (!dice(o, 4))
-            h2_abort(t->s);
+            h2_abort(t->s, dice(o, 14));
         break;
     case 5:
     case 6:

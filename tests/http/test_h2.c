@@ -376,7 +376,7 @@ static void answer_and_break(struct call *c)
 {
     assert_int_equal(answer(c, 200, "", false), ERR_OK);
     assert_int_equal(h2_body(c->s, span_of(content, 50000)), ERR_OK);
-    h2_abort(c->s);
+    h2_abort(c->s, H2_CONNECT_ERROR);
 }
 
 static void test_abort_sends_what_was_queued(void **state)
@@ -389,12 +389,12 @@ static void test_abort_sends_what_was_queued(void **state)
     pump(client, server, 1000);
     assert_int_equal(c->body, 50000);
     assert_false(c->complete);
-    assert_closed(c, H2_INTERNAL_ERROR);
-    assert_closed(&server->calls[0], H2_INTERNAL_ERROR);
+    assert_closed(c, H2_CONNECT_ERROR);
+    assert_closed(&server->calls[0], H2_CONNECT_ERROR);
     server->on_complete = NULL;
     assert_int_equal(ask(client, "GET", "/", "", true, &c), ERR_OK);
     pump(client, server, 1000);
-    h2_abort(server->calls[1].s); /* nothing was answered */
+    h2_abort(server->calls[1].s, H2_INTERNAL_ERROR); /* nothing was answered */
     pump(client, server, 1000);
     assert_closed(c, H2_INTERNAL_ERROR);
     side_free(client);
@@ -406,7 +406,7 @@ static void answer_end_and_break(struct call *c)
     assert_int_equal(answer(c, 200, "", false), ERR_OK);
     assert_int_equal(h2_body(c->s, span_of(content, 50000)), ERR_OK);
     assert_int_equal(h2_end(c->s, NULL), ERR_OK);
-    h2_abort(c->s);
+    h2_abort(c->s, H2_INTERNAL_ERROR);
 }
 
 /* What was said to be whole before it broke is sent, and is not whole. */
@@ -431,7 +431,7 @@ static void answer_early(struct call *c, const struct head *head)
     assert_int_equal(answer(c, 413, "", false), ERR_OK);
     assert_int_equal(h2_body(c->s, span_of(content, 40000)), ERR_OK);
     assert_int_equal(h2_end(c->s, NULL), ERR_OK);
-    h2_enough(c->s);
+    h2_enough(c->s, H2_NO_ERROR);
 }
 
 /* An answer before the request's end is whole before the rest of the request is declined. */
@@ -519,7 +519,7 @@ static void use_everything(struct call *c)
 {
     struct call *next;
     h2_reset(c->s, H2_CANCEL);
-    h2_abort(c->s);
+    h2_abort(c->s, H2_INTERNAL_ERROR);
     h2_pause(c->s, true);
     h2_pause(c->s, false);
     assert_int_equal(h2_body(c->s, SPAN("x")), ERR_OK);
