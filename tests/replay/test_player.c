@@ -259,6 +259,38 @@ static void test_bodies_that_the_tape_does_not_hold(void **state)
     stage_close(&s);
 }
 
+/* The bytes of a tunnel lie in rows, not in a body: it ends well when the rows hold as many as were said. */
+static void test_tunnels_that_the_tape_does_not_hold(void **state)
+{
+    static const struct fixture_message greeting = {.payload = "220 hi\r\n", .at_ns = 6000000};
+    static const char *const sizes[] = {"8", "1000"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct stage s;
+        char text[64];
+        stage_open(&s, NULL);
+        (void)fixture_add(&s.bench.tape, &(struct fixture_flow){.kind = "tunnel",
+                                                                .method = "CONNECT",
+                                                                .scheme = "",
+                                                                .path = "",
+                                                                .port = 25,
+                                                                .response_headers = OPTIONS(NULL),
+                                                                .messages = &greeting,
+                                                                .messages_n = 1});
+        bench_load(&s.bench);
+        (void)snprintf(text, sizeof text, "UPDATE flow SET response_bytes = %s", sizes[i]);
+        sql(&s, text);
+        stage_load(&s);
+        struct act *a = stage_ask(&s, &(struct ask){.tunnel = true, .scheme = "", .port = 25, .open = true});
+        stage_run(&s);
+        check_text(a, i == 0 ? "head 200 OK HTTP/1.1\nend\n"
+                             : "head 200 OK HTTP/1.1\n"
+                               "error truncated: the tape does not hold all bytes of this tunnel (--max-body)\n");
+        assert_text(buf_span(&a->body), "220 hi\r\n");
+        stage_close(&s);
+    }
+}
+
 /* The same for requests: they are told apart by the length of what was sent. */
 static void test_request_bodies_that_the_tape_does_not_hold(void **state)
 {
@@ -792,6 +824,7 @@ int main(void)
         cmocka_unit_test(test_recordings_that_broke_off),
         cmocka_unit_test(test_event_streams_that_were_left_stay_open),
         cmocka_unit_test(test_bodies_that_the_tape_does_not_hold),
+        cmocka_unit_test(test_tunnels_that_the_tape_does_not_hold),
         cmocka_unit_test(test_request_bodies_that_the_tape_does_not_hold),
         cmocka_unit_test(test_a_miss),
         cmocka_unit_test(test_pace),
