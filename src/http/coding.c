@@ -35,6 +35,8 @@ struct stage {
     bool over;        /* what follows is no part of it */
     uint8_t probe[2]; /* deflate: its first bytes, until they tell zlib from raw */
     unsigned probed;
+    unsigned magic_n; /* zstd: bytes of its first frame's magic number that came */
+    bool no_frame, no_skippable;
     uint64_t out_bytes;
     uint8_t *piece;
     union {
@@ -143,8 +145,23 @@ static enum err br_step(struct stage *s, struct step *step)
     return memory ? ERR_NOMEM : ERR_PARSE;
 }
 
+/* A frame, or one to be passed over (RFC 8878, section 3.1)? The library would read formats older than the RFC as well, and those not alike in one piece and
+ * in several. */
+static bool zstd_begins_well(struct stage *s, struct span in)
+{
+    static const uint8_t frame[] = {0x28, 0xb5, 0x2f, 0xfd}, skippable[] = {0x50, 0x2a, 0x4d, 0x18};
+    for (size_t i = 0; i < in.n && s->magic_n < sizeof frame; i++, s->magic_n++) {
+        uint8_t c = s->magic_n ? in.p[i] : (in.p[i] & 0xf0) == 0x50 ? 0x50 : in.p[i];
+        s->no_frame |= c != frame[s->magic_n];
+        s->no_skippable |= c != skippable[s->magic_n];
+    }
+    return !s->no_frame || !s->no_skippable;
+}
+
 static enum err zstd_step(struct stage *s, struct step *step)
 {
+    if (!zstd_begins_well(s, step->in))
+        return ERR_PARSE;
     ZSTD_inBuffer in = {step->in.p, step->in.n, 0};
     ZSTD_outBuffer out = {s->piece, CODING_PIECE, 0};
     size_t result = ZSTD_decompressStream(s->zstd, &out, &in);

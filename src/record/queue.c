@@ -19,6 +19,8 @@ struct queue {
     struct block *head, *tail, *spare;
     size_t made, limit;
     uint64_t bytes, first_ns, stalls;
+    uint64_t since_ns,
+        age_max_ns;   /* when the oldest note came that is not committed, 0: none; how old it may be, 0: no bound */
     unsigned waiting; /* workers */
     bool idle;        /* the writer sleeps and nothing waits */
     bool stopped;
@@ -30,13 +32,14 @@ static struct block *block_new(void)
     return b;
 }
 
-enum err queue_create(struct queue **out, unsigned workers, uint64_t bytes_max)
+enum err queue_create(struct queue **out, unsigned workers, uint64_t bytes_max, uint64_t age_max_ns)
 {
     struct queue *q = mem_new(1, sizeof *q);
     pthread_condattr_t attributes;
     *out = q;
     if (!q)
         return ERR_NOMEM;
+    q->age_max_ns = age_max_ns;
     (void)pthread_mutex_init(&q->lock, NULL);
     (void)pthread_condattr_init(&attributes);
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -133,16 +136,33 @@ static void queue_append(struct queue *q, struct block *b)
         q->head = b;
         q->first_ns = clock_mono_ns();
     }
+    if (!q->since_ns)
+        q->since_ns = q->first_ns;
     q->tail = b;
     b->next = NULL;
     q->bytes += b->n;
     queue_wake(q);
 }
 
+/* Locked. The writer has a deadline of its own, before this one: it is late only when the disk or the processor is. */
+static void queue_wait_for_commit(struct queue *q)
+{
+    bool stalled = false;
+    while (q->age_max_ns && q->since_ns && !q->stopped && clock_mono_ns() > q->since_ns + q->age_max_ns) {
+        q->stalls += !stalled;
+        stalled = true;
+        q->waiting++;
+        (void)pthread_cond_signal(&q->filled);
+        (void)pthread_cond_wait(&q->space, &q->lock);
+        q->waiting--;
+    }
+}
+
 struct block *queue_hand_over(struct queue *q, struct block *full)
 {
     (void)pthread_mutex_lock(&q->lock);
     queue_append(q, full);
+    queue_wait_for_commit(q);
     struct block *b = queue_empty_block(q);
     (void)pthread_mutex_unlock(&q->lock);
     return b;
@@ -163,6 +183,7 @@ struct block *queue_flush(struct queue *q, struct block *b)
         queue_append(q, b);
         b = queue_empty_block(q);
     }
+    queue_wait_for_commit(q);
     (void)pthread_mutex_unlock(&q->lock);
     return b;
 }
@@ -202,6 +223,22 @@ void queue_recycle(struct queue *q, struct block *b)
     q->spare = b;
     if (q->waiting)
         (void)pthread_cond_signal(&q->space);
+    (void)pthread_mutex_unlock(&q->lock);
+}
+
+void queue_committed(struct queue *q, bool more)
+{
+    (void)pthread_mutex_lock(&q->lock);
+    q->since_ns = more ? clock_mono_ns() : q->head ? q->first_ns : 0;
+    (void)pthread_cond_broadcast(&q->space);
+    (void)pthread_mutex_unlock(&q->lock);
+}
+
+void queue_give_up(struct queue *q)
+{
+    (void)pthread_mutex_lock(&q->lock);
+    q->age_max_ns = 0;
+    (void)pthread_cond_broadcast(&q->space);
     (void)pthread_mutex_unlock(&q->lock);
 }
 

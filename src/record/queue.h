@@ -14,7 +14,9 @@ struct block {
 struct queue;
 
 /* Allocates what every worker needs to begin with. Fails with ERR_NOMEM. */
-MUST_USE enum err queue_create(struct queue **out, unsigned workers, uint64_t bytes_max);
+/* age_max_ns: a worker that gives something waits while older notes than this are not committed, so that a kill costs no more than that even when the writer
+ * cannot keep up. */
+MUST_USE enum err queue_create(struct queue **out, unsigned workers, uint64_t bytes_max, uint64_t age_max_ns);
 /* Nobody may be using it. Blocks that are elsewhere are the holder's. */
 void queue_destroy(struct queue **q);
 
@@ -30,6 +32,10 @@ struct block *queue_flush(struct queue *q, struct block *b);
 struct block *queue_take(struct queue *q, uint64_t gather_ns, uint64_t deadline_ns, uint64_t *first_ns, bool *stopped);
 /* Writer: one block back. */
 void queue_recycle(struct queue *q, struct block *b);
+/* Writer: what it had taken is committed, or (more) all but what was taken after this moment. */
+void queue_committed(struct queue *q, bool more);
+/* Writer: nothing will be committed any more, and nobody shall wait for it. */
+void queue_give_up(struct queue *q);
 /* No more will be given: queue_take() gives what is left. */
 void queue_stop(struct queue *q);
 

@@ -343,6 +343,7 @@ static void recorder_failed(struct recorder *r, enum err e)
     if (atomic_exchange(&r->failed, true))
         return;
     r->result = e;
+    queue_give_up(r->queue);
     log_write(r->log, LOG_ERROR, "tape",
               "recording has stopped: %s: traffic is still forwarded, but nothing more of it is on the tape",
               tape_writer_problem(r->writer, e));
@@ -355,6 +356,7 @@ static enum err recorder_commit(struct recorder *r, bool more)
     enum err e = assembler_commit(r->assembler);
     if (!e)
         atomic_fetch_add_explicit(&r->commits, 1, memory_order_relaxed);
+    queue_committed(r->queue, more);
     return e;
 }
 
@@ -466,7 +468,8 @@ enum err recorder_create(struct recorder **out, const struct recorder_options *o
         .log = options->log,
     };
     enum err e =
-        queue_create(&r->queue, r->workers, options->queue_bytes_max ? options->queue_bytes_max : LIMIT_QUEUE_BYTES);
+        queue_create(&r->queue, r->workers, options->queue_bytes_max ? options->queue_bytes_max : LIMIT_QUEUE_BYTES,
+                     commit_ms * NS_PER_MS);
     if (!e)
         e = tape_writer_open(&r->writer, &writer, problem);
     if (!e)
