@@ -49,7 +49,7 @@ struct ws {
     void *ctx;
 
     struct span in;   /* what wslay may take, in one call */
-    uint64_t payload; /* that the frame still has; 1 until its length is known */
+    uint64_t payload; /* that the frame still has, once has_length */
 
     /* the frame in hand */
     uint8_t head[2];
@@ -302,12 +302,12 @@ static ssize_t frame_recv(uint8_t *out, size_t n, int flags, void *ctx)
     return (ssize_t)n;
 }
 
-/* What wslay took was `n` bytes of a head or of a payload. */
-static enum err head_bytes(struct ws *ws, struct span bytes)
+/* wslay took a byte of a head. */
+static enum err head_byte(struct ws *ws, uint8_t byte)
 {
     if (ws->head_n < 2)
-        ws->head[ws->head_n] = bytes.p[0];
-    ws->head_n += bytes.n;
+        ws->head[ws->head_n] = byte;
+    ws->head_n++;
     if (ws->head_n == 2) {
         enum err e = frame_begin(ws);
         if (e)
@@ -315,7 +315,7 @@ static enum err head_bytes(struct ws *ws, struct span bytes)
     }
     if (ws->head_n >= 2) {
         uint64_t *wire = ws->head[0] & WS_CONTROL ? &ws->control_wire : &ws->wire;
-        *wire += ws->head_n == 2 ? 2 : bytes.n;
+        *wire += ws->head_n == 2 ? 2 : 1;
     }
     return ERR_OK;
 }
@@ -326,11 +326,12 @@ static enum err frame_step(struct ws *ws, struct span *in)
     struct wslay_frame_iocb frame = {.data_length = 0};
     bool in_head = ws->head_n < ws->head_need;
     uint64_t may = in_head || !ws->has_length ? 1 : ws->payload;
-    ws->in = span_first(*in, (size_t)MIN(may, (uint64_t)in->n));
+    size_t given = (size_t)MIN(may, (uint64_t)in->n);
+    ws->in = span_first(*in, given);
     ssize_t got = wslay_frame_recv(ws->frames, &frame);
-    size_t used = MIN((size_t)MIN(may, (uint64_t)in->n), in->n) - ws->in.n;
+    size_t used = given - ws->in.n;
     assert(used > 0);
-    enum err e = in_head ? head_bytes(ws, span_first(*in, used)) : ERR_OK;
+    enum err e = in_head ? head_byte(ws, in->p[0]) : ERR_OK;
     *in = span_from(*in, used);
     if (e)
         return e;
