@@ -7,6 +7,7 @@
 #include "http/url.h"
 #include "tape/content.h"
 #include "tools/flow_text.h"
+#include "http/coding.h"
 
 /* Without reading the JSON of each flow's fields: can "grpc" be the type of this one? */
 static bool may_be_grpc(struct span fields)
@@ -94,7 +95,7 @@ static enum err read_web(struct tape *tape, const struct tape_flow *flow, const 
     struct buf encoding = BUF_INIT;
     enum err coding, e = grpc_create(&web.grpc, fields, web_message, &web);
     if (!e)
-        e = tape_content_encoding(fields, &encoding);
+        e = coding_field(fields, &encoding);
     if (!e)
         e = tape_content(tape, &flow->response_body, buf_span(&encoding), web_bytes, &web, &coding);
     if (!e)

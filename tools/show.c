@@ -5,6 +5,7 @@
 #include "tools/command.h"
 #include "tools/say.h"
 #include "tools/tape_input.h"
+#include "http/coding.h"
 
 #include <unistd.h>
 
@@ -48,7 +49,7 @@ enum err show_content(struct show *s, enum tape_side side, const struct headers 
 {
     struct collect collect = {out, max};
     struct buf encoding = BUF_INIT;
-    enum err e = tape_content_encoding(fields, &encoding);
+    enum err e = coding_field(fields, &encoding);
     *coding = ERR_OK;
     if (!e)
         e = tape_content(s->tape, body_of(s, side), buf_span(&encoding), put_collect, &collect, coding);
@@ -64,7 +65,7 @@ static enum err write_content(struct show *s, enum tape_side side)
     struct buf encoding = BUF_INIT;
     enum err coding = ERR_OK, e = show_fields(fields_of(s, side), &fields);
     if (!e)
-        e = tape_content_encoding(&fields, &encoding);
+        e = coding_field(&fields, &encoding);
     if (!e)
         e = tape_content(s->tape, body_of(s, side), buf_span(&encoding), put_output, s->out, &coding);
     if (!e && coding) {

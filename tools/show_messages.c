@@ -12,12 +12,6 @@ enum { SHOWN_MESSAGES = 200, SHOWN_TEXT_BYTES = 160, SHOWN_HEX_BYTES = 24 };
             (e) = (call);                                                                                              \
     } while (0)
 
-/* They come in between the pieces of a long message. */
-static bool is_control(const struct tape_message *m)
-{
-    return span_eq(m->kind, SPAN("ping")) || span_eq(m->kind, SPAN("pong")) || span_eq(m->kind, SPAN("close"));
-}
-
 static enum err put_hex(struct buf *out, struct span bytes)
 {
     enum err e = ERR_OK;
@@ -51,7 +45,7 @@ static enum err message_bytes(const struct show *s, const struct tape_message *f
     *bytes = first->payload.n;
     while (!e && more) {
         e = tape_message_next(cursor, &m);
-        if (!e && m.from_client == from_client && !is_control(&m)) {
+        if (!e && m.from_client == from_client && tape_message_is_content(&m)) {
             *bytes += m.payload.n;
             more = m.more;
         }
@@ -95,7 +89,7 @@ enum err show_conversation(struct show *s, struct buf *out)
     enum err e = tape_messages(s->tape, s->flow->id, &cursor);
     while (!e && n <= SHOWN_MESSAGES) {
         e = tape_message_next(cursor, &m);
-        if (!e && !is_control(&m)) {
+        if (!e && tape_message_is_content(&m)) {
             bool rest = under_way[m.from_client];
             under_way[m.from_client] = m.more;
             if (rest)

@@ -150,7 +150,7 @@ enum err text_base64(struct buf *out, struct span s)
     return ERR_OK;
 }
 
-static int base64_value(uint8_t c)
+int text_base64_value(uint8_t c)
 {
     if (c >= 'A' && c <= 'Z')
         return c - 'A';
@@ -175,7 +175,7 @@ enum err text_base64_decode(struct buf *out, struct span s)
         size_t pad = last && s.p[i + 3] == '=' ? (s.p[i + 2] == '=' ? 2 : 1) : 0;
         uint32_t v = 0;
         for (size_t k = 0; k < 4; k++) {
-            int digit = k >= 4 - pad ? 0 : base64_value(s.p[i + k]);
+            int digit = k >= 4 - pad ? 0 : text_base64_value(s.p[i + k]);
             if (digit < 0)
                 return ERR_PARSE;
             v = v << 6 | (uint32_t)digit;

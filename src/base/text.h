@@ -22,6 +22,8 @@ MUST_USE enum err text_escape_terminal(struct buf *out, struct span s);
 /* RFC 4648 §4, with padding. */
 MUST_USE enum err text_base64(struct buf *out, struct span s);
 
+/* Of one digit; -1: not of the alphabet (RFC 4648 §4). */
+int text_base64_value(uint8_t c);
 /* Strict inverse (padding required, no white space). Fails with ERR_PARSE too; out is then unchanged. */
 MUST_USE enum err text_base64_decode(struct buf *out, struct span s);
 

@@ -141,7 +141,8 @@ static void begin_websocket(struct exchange *x, const struct headers *fields)
 
 static void begin_content(struct exchange *x, bool response, const struct headers *fields)
 {
-    struct span type, encoding = SPAN_EMPTY;
+    struct span type;
+    struct buf encoding = BUF_INIT;
     if (!headers_find(fields, SPAN("Content-Type"), &type))
         return;
     bool events = response && span_eq_nocase(mime_essence(type), SPAN("text/event-stream"));
@@ -155,11 +156,13 @@ static void begin_content(struct exchange *x, bool response, const struct header
         e = grpc_create(&r->grpc, fields, on_grpc_message, r);
     else
         e = event_stream_create(&r->events, on_event, r);
-    (void)headers_find(fields, SPAN("Content-Encoding"), &encoding);
-    if (!e && events && !coding_is_identity(encoding))
-        e = coding_create(&r->coding, encoding, on_decoded, r);
+    if (!e && events)
+        e = coding_field(fields, &encoding);
+    if (!e && events && !coding_is_identity(buf_span(&encoding)))
+        e = coding_create(&r->coding, buf_span(&encoding), on_decoded, r);
     if (e)
         event_stream_destroy(&r->events);
+    buf_free(&encoding);
 }
 
 static void reader_end(struct reader *r)

@@ -13,11 +13,6 @@ struct walk {
     bool under_way[2]; /* by direction: the rest of a long message is still to be passed over */
 };
 
-static bool is_data(const struct tape_message *m)
-{
-    return span_eq(m->kind, SPAN("text")) || span_eq(m->kind, SPAN("binary")) || span_eq(m->kind, SPAN("event"));
-}
-
 /* The pieces of the message that begins at `seq`, one by one. */
 struct pieces {
     struct tape_message_cursor *cursor;
@@ -36,7 +31,7 @@ static enum err pieces_next(struct pieces *p, struct tape_message *out)
     enum err e = p->done ? ERR_NOT_FOUND : ERR_OK;
     while (!e) {
         e = tape_message_next(p->cursor, out);
-        if (!e && out->from_client == p->from_client && is_data(out)) {
+        if (!e && out->from_client == p->from_client && tape_message_is_content(out)) {
             p->done = !out->more;
             return ERR_OK;
         }
@@ -169,7 +164,7 @@ void messages_har(struct out *o, struct view *v)
     enum err e = tape_messages(v->tape, v->flow->id, &cursor);
     while (!e && !o->e) {
         e = tape_message_next(cursor, &m);
-        if (!e && is_data(&m))
+        if (!e && tape_message_is_content(&m))
             e = put_one(&w, &m, websocket);
     }
     tape_message_cursor_close(&cursor);

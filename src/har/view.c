@@ -6,6 +6,7 @@
 #include "har/target.h"
 #include "http/url.h"
 #include "tape/content.h"
+#include "http/coding.h"
 
 void view_init(struct view *v, struct tape *tape)
 {
@@ -58,7 +59,7 @@ static enum err view_bodies(struct view *v)
     /* A request's body stays as it was sent: postData has no word for what a decoded one would be. */
     enum err e = body_look(&v->request_body, v->tape, http ? &v->flow->request_body : &none, SPAN_EMPTY);
     if (!e)
-        e = tape_content_encoding(&v->response, &encoding);
+        e = coding_field(&v->response, &encoding);
     if (!e)
         e = body_look(&v->response_body, v->tape, http ? &v->flow->response_body : &none, buf_span(&encoding));
     v->damaged |= v->request_body.damaged || v->response_body.damaged;

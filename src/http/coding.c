@@ -412,3 +412,19 @@ enum err coding_decode(struct span content_encoding, struct span in, size_t max,
     coding_destroy(&c);
     return e;
 }
+
+enum err coding_field(const struct headers *h, struct buf *out)
+{
+    buf_clear(out);
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && i < h->n; i++) {
+        struct header field = headers_at(h, i);
+        if (!span_eq_nocase(field.name, SPAN("Content-Encoding")))
+            continue;
+        if (out->n > 0)
+            e = buf_put_str(out, ", ");
+        if (!e)
+            e = buf_put(out, span_trim(field.value));
+    }
+    return e;
+}

@@ -3,7 +3,7 @@
 #ifndef RINGTAPE_HTTP_CODING_H
 #define RINGTAPE_HTTP_CODING_H
 
-#include "base/buf.h"
+#include "http/head.h"
 
 struct coding;
 
@@ -19,6 +19,9 @@ void coding_destroy(struct coding **c);
 
 /* All at once into a buffer; at most `max` bytes (ERR_LIMIT beyond). */
 MUST_USE enum err coding_decode(struct span content_encoding, struct span in, size_t max, struct buf *out);
+
+/* The value of all Content-Encoding fields, joined as one list (RFC 9110 §5.3), into `out` (cleared first). Fails with ERR_NOMEM. */
+MUST_USE enum err coding_field(const struct headers *h, struct buf *out);
 
 /* Nothing to undo: empty, or "identity" only? */
 bool coding_is_identity(struct span content_encoding);

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "base/util.h"
 #include "http/coding.h"
 #include "http/mime.h"
@@ -169,22 +170,10 @@ static enum err binary_feed(struct grpc *g, struct span in)
 
 /* ---- gRPC-Web text ---- */
 
-/* -1: not of the alphabet (RFC 4648 §4). */
-static int base64_value(uint8_t c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 /* One character; *out gets a byte when it makes one whole. Padding ends a segment, and another may begin: servers encode each write on its own. */
 static enum err base64_next(struct grpc *g, uint8_t c, uint8_t *out, bool *made)
 {
-    int value = base64_value(c);
+    int value = text_base64_value(c);
     *made = false;
     if (c == '=') {
         if (g->quantum < 2)

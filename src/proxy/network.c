@@ -76,7 +76,8 @@ static void call_key(struct call *call)
     key->port = tunnelled ? x->tunnel_port : call->head.port;
     key->raw = x->kind == FLOW_TUNNEL;
     key->tls = key->raw ? x->tunnel_tls : span_eq(head_span(&call->head, call->head.scheme), SPAN("https"));
-    key->h2c = !key->raw && !key->tls && tunnelled && strcmp(x->client->alpn, "h2c") == 0;
+    key->h2c =
+        !key->raw && !key->tls && tunnelled && span_eq(head_span(&call->head, call->head.version), SPAN("HTTP/2"));
     if (!key->tls)
         return;
     bool named = x->intercepted_sni[0] && tunnelled;

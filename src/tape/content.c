@@ -4,22 +4,6 @@
 
 #include "http/coding.h"
 
-enum err tape_content_encoding(const struct headers *h, struct buf *out)
-{
-    buf_clear(out);
-    enum err e = ERR_OK;
-    for (size_t i = 0; !e && i < h->n; i++) {
-        struct header field = headers_at(h, i);
-        if (!span_eq_nocase(field.name, SPAN("Content-Encoding")))
-            continue;
-        if (out->n > 0)
-            e = buf_put_str(out, ", ");
-        if (!e)
-            e = buf_put(out, span_trim(field.value));
-    }
-    return e;
-}
-
 /* Between the decoder and the receiver: remembers that it was the receiver who failed. */
 struct receiver {
     enum err (*sink)(void *ctx, struct span bytes);

@@ -4,9 +4,6 @@
 
 #include "tape/tape.h"
 
-/* All values of Content-Encoding, joined by ", " into `out` (cleared first). Fails with ERR_NOMEM. */
-MUST_USE enum err tape_content_encoding(const struct headers *h, struct buf *out);
-
 /* Reads a body through its codings into `sink`; an empty `encoding` passes it as it is on the tape. *coding says how the decoding went: ERR_OK, or
  * ERR_UNSUPPORTED, ERR_PARSE, ERR_LIMIT, ERR_TRUNCATED, which are not failures of this call (part of the content may have gone to the sink).
  * Fails with ERR_NOMEM, ERR_DB, ERR_CORRUPT (the tape), or what the sink returned. */

@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "tape/content.h"
 #include "tape/pattern.h"
+#include "http/coding.h"
 
 #include <regex.h>
 #include <stdio.h>
@@ -477,7 +478,7 @@ static enum err match_body(const struct subject *s, const struct node *n, enum t
     *yes = false;
     if (e || ref->bytes == 0)
         return e;
-    e = tape_content_encoding(h, &s->filter->text);
+    e = coding_field(h, &s->filter->text);
     if (!e)
         e = search_content(s, n, ref, buf_span(&s->filter->text), &coding, yes);
     if (!e && !*yes && coding) /* it cannot be decoded: as it came, then */

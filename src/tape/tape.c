@@ -382,6 +382,15 @@ enum err tape_messages_from(struct tape *tape, int64_t flow, int64_t seq, struct
     return e;
 }
 
+bool tape_message_is_content(const struct tape_message *message)
+{
+    static const char *const kinds[] = {"text", "binary", "event", "grpc"};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (span_eq(message->kind, span_str(kinds[i])))
+            return true;
+    return false;
+}
+
 enum err tape_message_next(struct tape_message_cursor *cursor, struct tape_message *out)
 {
     sqlite3_stmt *s = cursor->stmt;

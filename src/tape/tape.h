@@ -112,6 +112,9 @@ struct tape_message {
     int64_t retry_ms;            /* "event": -1: none */
     struct span payload;
 };
+/* Is it of a kind that may come in pieces? Control frames and violations lie between those of a long message. */
+bool tape_message_is_content(const struct tape_message *message);
+
 struct tape_message_cursor;
 MUST_USE enum err tape_messages(struct tape *tape, int64_t flow, struct tape_message_cursor **out);
 /* From that seq on. */

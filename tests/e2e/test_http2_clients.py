@@ -145,3 +145,18 @@ def test_chromium(session, origin, tmp_path):
     again = session.replay("sh", script, url, tmp_path / "profile2")
     assert again == out
     assert session.report["missed"] == 0, session.report["misses"]
+
+
+def test_prior_knowledge_within_connect(session, shared, tmp_path):
+    """An origin that speaks HTTP/2 in clear and nothing else: what the client speaks within its CONNECT is what the origin gets."""
+    origin = Nghttpd(tmp_path, shared.authority, "--no-tls")
+    (origin.www / "index.html").write_text("hello\n")
+    command = ("sh", "-c", 'exec curl -sS -p -x "$RINGTAPE_PROXY" --http2-prior-knowledge "$0"', f"http://localhost:{origin.port}/index.html")
+    try:
+        assert session.record(*command) == b"hello\n"
+    finally:
+        origin.stop()
+    (flow,) = flows(session.tape, "kind = 'http'")
+    assert (flow["http_version"], flow["status"], flow["complete"]) == ("HTTP/2", 200, 1)
+    assert session.replay(*command) == b"hello\n"
+    assert session.report["missed"] == 0

@@ -4,6 +4,16 @@
 
 #include "tests/http/h2_side.h"
 
+#define GET  ":method=GET|:scheme=https|:authority=ex.org|:path=/"
+#define POST ":method=POST|:scheme=https|:authority=ex.org|:path=/"
+
+/* RFC 9113 §7 */
+#define FLOW_CONTROL_ERROR 3
+#define STREAM_CLOSED      5
+#define FRAME_SIZE_ERROR   6
+#define COMPRESSION_ERROR  9
+#define ENHANCE_YOUR_CALM  11
+
 enum {
     DATA = 0,
     HEADERS = 1,
@@ -162,6 +172,16 @@ static inline enum err feed(struct side *side, struct seen *seen, struct span wi
         wire = span_from(wire, chunk);
     }
     return e;
+}
+
+/* One block over as many CONTINUATION frames as it takes. */
+static inline void put_long_block(struct buf *to, uint32_t stream, struct span block)
+{
+    for (size_t at = 0; at < block.n || at == 0; at += 16384) {
+        struct span piece = span_first(span_from(block, at), 16384);
+        put_frame(to, at ? CONTINUATION : HEADERS,
+                  (at ? 0u : END_STREAM) | (at + 16384 >= block.n ? (unsigned)END_HEADERS : 0u), stream, piece);
+    }
 }
 
 #endif

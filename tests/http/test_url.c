@@ -53,6 +53,11 @@ static void test_parse(void **state)
         assert_int_equal(u.port_given, cases[i].port_given);
         assert_int_equal(u.has_query, cases[i].has_query);
     }
+}
+
+static void test_parse_refuses(void **state)
+{
+    (void)state;
     static const char *const bad[] = {
         "",
         "http",
@@ -158,10 +163,8 @@ static void test_decode(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_authority),
-        cmocka_unit_test(test_query),
-        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_parse), cmocka_unit_test(test_parse_refuses), cmocka_unit_test(test_authority),
+        cmocka_unit_test(test_query), cmocka_unit_test(test_decode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,23 +1,9 @@
 /* test_filter.c: a recording with a filter keeps the flows that match, whole, and nothing of the others. */
-#include "drive.h"
+#include "look.h"
 
 #include "tape/filter.h"
 
-#include <sqlite3.h>
 #include <time.h>
-
-static int64_t sql_int(const char *path, const char *sql)
-{
-    sqlite3 *db = NULL;
-    sqlite3_stmt *s = NULL;
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK || sqlite3_step(s) != SQLITE_ROW)
-        fail_msg("%s: %s", sql, sqlite3_errmsg(db));
-    int64_t n = sqlite3_column_int64(s, 0);
-    (void)sqlite3_finalize(s);
-    (void)sqlite3_close(db);
-    return n;
-}
 
 static bool file_holds(const char *path, const char *text)
 {

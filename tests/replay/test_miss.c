@@ -1,117 +1,11 @@
 /* test_miss.c: what a miss says: why, the nearest recordings, field by field in what they differ, what to type; and the three reports. Promises 8, 9, 10, 29. */
-#include "support.h"
+#include "explain.h"
 
 #include "base/text.h"
 #include "replay/difference.h"
 #include "replay/matcher_internal.h"
-#include "replay/miss.h"
-#include "replay/report.h"
 
 #include <jansson.h>
-
-struct asked {
-    const char *path;           /* "/" */
-    const char *const *headers; /* none */
-    const char *body;           /* none */
-    const char *method, *scheme, *host, *track;
-    unsigned port;
-};
-
-struct explained {
-    json_t *json;
-    struct buf text, line;
-};
-
-static const char *or_else(const char *text, const char *otherwise)
-{
-    return text ? text : otherwise;
-}
-
-static void set(struct head *h, struct slice *slot, const char *text)
-{
-    assert_int_equal(head_set(h, slot, span_str(text)), ERR_OK);
-}
-
-static struct tape *open_tape(const struct bench *b)
-{
-    struct tape *tape;
-    struct buf problem = BUF_INIT;
-    assert_int_equal(tape_open(&tape, b->path, &problem), ERR_OK);
-    buf_free(&problem);
-    return tape;
-}
-
-/* Asks as the player does; it must be a miss. Fails as miss_explain(), with its allocations counted by mem_fail_after(). */
-static enum err ask(struct bench *b, struct tape *tape, const struct asked *asked, long fail_after,
-                    struct explained *out)
-{
-    const struct rules *rules = &b->rules;
-    const struct hash_key *hash = matcher_hash_key(b->matcher);
-    struct head head = HEAD_INIT;
-    struct content content;
-    struct key_scratch scratch;
-    struct key key;
-    struct match match;
-    memset(&content, 0, sizeof content);
-    memset(&scratch, 0, sizeof scratch);
-    head_clear(&head, HEAD_REQUEST);
-    for (const char *const *p = asked->headers; p && *p; p += 2)
-        assert_int_equal(headers_add(&head.headers, span_str(p[0]), span_str(p[1])), ERR_OK);
-    set(&head, &head.method, or_else(asked->method, "GET"));
-    set(&head, &head.scheme, or_else(asked->scheme, "http"));
-    set(&head, &head.host, or_else(asked->host, "example.test"));
-    set(&head, &head.path, or_else(asked->path, "/"));
-    head.port = asked->port ? asked->port : 80;
-    struct miss miss = {.key = &key,
-                        .head = &head,
-                        .host = head_span(&head, head.host),
-                        .port = head.port,
-                        .track = span_str(asked->track)};
-    struct key_request r = {.method = head_span(&head, head.method),
-                            .scheme = head_span(&head, head.scheme),
-                            .path = head_span(&head, head.path),
-                            .headers = &head.headers};
-    if (rules_has(rules, RULE_BODY)) {
-        assert_int_equal(content_begin(&content, &head.headers, hash), ERR_OK);
-        assert_int_equal(content_add(&content, span_str(asked->body)), ERR_OK);
-        assert_int_equal(content_end(&content, rules, hash, &scratch, &r.body), ERR_OK);
-        miss.content = &content;
-    }
-    rules_map_host(rules, &miss.host, &miss.port);
-    r.host = miss.host;
-    r.port = miss.port;
-    assert_int_equal(key_compute(&key, rules, hash, &r, &scratch), ERR_OK);
-    assert_false(matcher_take(b->matcher, &key, miss.track, &match, &miss.reason));
-    mem_fail_after(fail_after);
-    enum err e = miss_explain(b->matcher, &tape, &miss, &out->text, &out->line);
-    mem_fail_after(-1);
-    content_free(&content);
-    key_scratch_free(&scratch);
-    head_free(&head);
-    return e;
-}
-
-static struct explained explain(struct bench *b, const struct asked *asked)
-{
-    struct explained x;
-    struct tape *tape = open_tape(b);
-    json_error_t error;
-    memset(&x, 0, sizeof x);
-    assert_int_equal(ask(b, tape, asked, -1, &x), ERR_OK);
-    tape_close(&tape);
-    x.json = json_loads(buf_cstr(&x.text), JSON_REJECT_DUPLICATES, &error);
-    if (!x.json)
-        fail_msg("%s: %s", error.text, buf_cstr(&x.text));
-    matcher_keep_miss(b->matcher, buf_span(&x.text), buf_span(&x.line));
-    return x;
-}
-
-static void explained_free(struct explained *x)
-{
-    json_decref(x->json);
-    buf_free(&x->text);
-    buf_free(&x->line);
-}
 
 static const char *text_of(const json_t *object, const char *name)
 {
@@ -207,6 +101,15 @@ static void test_each_field_is_named_and_the_hint_says_what_to_type(void **state
          {.path = "/a", .host = "::1", .port = 81},
          "host example.test -> ::1; port 80 -> 81",
          "ringtape replay --map '[::1]:81=example.test:80' \xe2\x80\xa6"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        check_case(&cases[i]);
+}
+
+static void test_each_part_of_a_body_is_named(void **state)
+{
+    const struct field_case cases[] = {
         {"JSON",
          NULL,
          {.method = "POST", .request_headers = JSON_TYPE, .request_body = "{\"a\":{\"b/c\":\"x\"},\"n\":1}"},
@@ -259,6 +162,15 @@ static void test_each_field_is_named_and_the_hint_says_what_to_type(void **state
          {.method = "POST", .body = "a"},
          "body (6 bytes) -> a",
          "ringtape replay --ignore body \xe2\x80\xa6"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        check_case(&cases[i]);
+}
+
+static void test_only_what_is_compared_is_named(void **state)
+{
+    const struct field_case cases[] = {
         {"header",
          OPTIONS("--match path,header:accept"),
          {.request_headers = OPTIONS("Accept", "a")},
@@ -611,191 +523,12 @@ static void test_explaining_out_of_memory(void **state)
     bench_close(&b);
 }
 
-/* --- reports ----------------------------------------------------------------------------------------------------- */
-
-static void check_take(struct bench *b, const char *path, bool hit)
-{
-    struct key_scratch scratch;
-    struct key key;
-    struct match match;
-    enum miss_reason reason;
-    memset(&scratch, 0, sizeof scratch);
-    struct key_request r = {.method = SPAN("GET"),
-                            .scheme = SPAN("http"),
-                            .host = SPAN("example.test"),
-                            .port = 80,
-                            .path = span_str(path)};
-    assert_int_equal(key_compute(&key, &b->rules, matcher_hash_key(b->matcher), &r, &scratch), ERR_OK);
-    assert_int_equal(matcher_take(b->matcher, &key, SPAN_EMPTY, &match, &reason), hit);
-    key_scratch_free(&scratch);
-}
-
-static void test_json_report(void **state)
-{
-    static const char *const names[] = {"served",           "missed", "repeated",     "unused",
-                                        "network_connects", "misses", "unused_flows", "flows"};
-    struct bench b;
-    struct buf out = BUF_INIT;
-    (void)state;
-    bench_open(&b, OPTIONS("--fail-on miss,repeat"));
-    for (int i = 1; i <= 4; i++) {
-        char path[8];
-        (void)snprintf(path, sizeof path, "/%d", i);
-        (void)fixture_add(&b.tape, &(struct fixture_flow){.path = path});
-    }
-    bench_load(&b);
-    assert_int_equal(report_failed(b.matcher), 0);
-    check_take(&b, "/2", true);
-    check_take(&b, "/2", true);
-    check_take(&b, "/4", true);
-    struct explained x = explain(&b, &(struct asked){.path = "/\"\xff\""});
-    assert_int_equal(report_json(b.matcher, 0, &out), ERR_OK);
-    json_error_t error;
-    json_t *report = json_loads(buf_cstr(&out), JSON_REJECT_DUPLICATES, &error);
-    if (!report)
-        fail_msg("%s: %s", error.text, buf_cstr(&out));
-    assert_int_equal(json_object_size(report), ARRAY_LEN(names));
-    json_t *wanted =
-        json_pack("{s:i, s:i, s:i, s:i, s:i, s:[O], s:[i,i], s:{s:i, s:i}}", "served", 3, "missed", 1, "repeated", 1,
-                  "unused", 2, "network_connects", 0, "misses", x.json, "unused_flows", 1, 3, "flows", "2", 2, "4", 1);
-    assert_non_null(wanted);
-    assert_true(json_equal(report, wanted)); /* a miss in the report is what the client saw */
-    assert_int_equal(report_failed(b.matcher),
-                     BIT(FAIL_ON_MISS) | BIT(FAIL_ON_REPEAT)); /* not unused: that was not asked for */
-    json_decref(report);
-    json_decref(wanted);
-    explained_free(&x);
-    buf_free(&out);
-    bench_close(&b);
-}
-
-static void test_text_report(void **state)
-{
-    struct bench b;
-    struct buf out = BUF_INIT;
-    (void)state;
-    bench_open(&b, NULL);
-    (void)fixture_add(&b.tape, &(struct fixture_flow){.path = "/a"});
-    bench_load(&b);
-    for (int i = 0; i < REPORT_TEXT_MISSES + 2; i++) {
-        struct explained x = explain(&b, &(struct asked){.path = "/\033[2Jx"});
-        explained_free(&x);
-    }
-    assert_int_equal(report_text(b.matcher, 0, &out), ERR_OK);
-    size_t lines = 0;
-    for (size_t i = 0; i < out.n; i++) {
-        uint8_t c = buf_span(&out).p[i];
-        lines += c == '\n';
-        assert_true(c == '\n' || c >= 0x20);
-    }
-    assert_int_equal(lines, 1 + REPORT_TEXT_MISSES + 1);
-    assert_has(buf_span(&out),
-               "0 served, 12 missed, 0 repeated, 1 of 1 recordings unused, 0 connects to the network\n");
-    assert_has(buf_span(&out), "miss: GET http://example.test/\\x1b[2Jx: no recording is the same");
-    assert_has(buf_span(&out), "miss: and 2 more\n");
-    buf_free(&out);
-    bench_close(&b);
-}
-
-/* Not a validator, but enough for what is written here: tags are closed in order, attributes quoted, no raw '<' or '&', only XML 1.0's characters. */
-static void check_xml(struct span s)
-{
-    const char *open[16];
-    size_t depth = 0, lengths[16];
-    assert_true(text_is_utf8(s));
-    assert_true(span_starts_with(s, SPAN("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")));
-    for (size_t i = span_find(s, '\n'); i < s.n; i++) {
-        uint8_t c = s.p[i];
-        assert_true(c >= 0x20 || c == '\n' || c == '\t');
-        if (c == '&') {
-            struct span rest = span_from(s, i);
-            assert_true(span_starts_with(rest, SPAN("&lt;")) || span_starts_with(rest, SPAN("&gt;")) ||
-                        span_starts_with(rest, SPAN("&amp;")) || span_starts_with(rest, SPAN("&quot;")));
-        }
-        if (c != '<')
-            continue;
-        struct span tag = span_from(s, i + 1);
-        tag = span_first(tag, span_find(tag, '>'));
-        i += tag.n + 1;
-        size_t quotes = 0;
-        for (size_t k = 0; k < tag.n; k++) {
-            quotes += tag.p[k] == '"';
-            assert_int_not_equal(tag.p[k], '<');
-        }
-        assert_int_equal(quotes % 2, 0);
-        if (tag.n > 0 && tag.p[0] == '/') {
-            assert_true(depth > 0);
-            depth--;
-            assert_true(span_eq(span_from(tag, 1), span_of(open[depth], lengths[depth])));
-        } else if (tag.n > 0 && tag.p[tag.n - 1] != '/') {
-            assert_true(depth < ARRAY_LEN(open));
-            open[depth] = (const char *)tag.p;
-            lengths[depth++] = span_find(tag, ' ');
-        }
-    }
-    assert_int_equal(depth, 0);
-}
-
-static size_t count(struct span s, const char *part)
-{
-    size_t n = 0;
-    for (;; n++) {
-        size_t at = span_search(s, span_str(part));
-        if (at == s.n)
-            return n;
-        s = span_from(s, at + 1);
-    }
-}
-
-static void test_junit_report(void **state)
-{
-    struct bench b;
-    struct buf out = BUF_INIT;
-    (void)state;
-    bench_open(&b, OPTIONS("--fail-on miss,unused"));
-    for (int i = 0; i < 25; i++)
-        (void)fixture_add(&b.tape, &(struct fixture_flow){.path = i ? "/b" : "/a"});
-    bench_load(&b);
-    assert_int_equal(report_junit(b.matcher, &out), ERR_OK);
-    check_xml(buf_span(&out));
-    assert_has(buf_span(&out), "tests=\"3\" failures=\"1\"");
-    check_take(&b, "/a", true);
-    check_take(&b, "/a", true);
-    struct explained x = explain(&b, &(struct asked){.path = "/<\"&'>\xff\x01\xef\xbf\xbe\xf0\x9f\x98\x80?a=1"});
-    explained_free(&x);
-    for (int i = 0; i < LIMIT_REPLAY_MISSES + 4; i++)
-        matcher_keep_miss(b.matcher, SPAN("{}"), SPAN("GET http://x/: y"));
-    for (int i = 0; i < LIMIT_REPLAY_MISSES + 4; i++)
-        matcher_count_miss(b.matcher, SPAN_EMPTY);
-    buf_clear(&out);
-    assert_int_equal(report_junit(b.matcher, &out), ERR_OK);
-    check_xml(buf_span(&out));
-    /* the served, each miss that was kept, those that were not, unused, repeated */
-    assert_has(buf_span(&out), "tests=\"1004\" failures=\"1002\"");
-    assert_int_equal(count(buf_span(&out), "<testcase "), 1004);
-    assert_int_equal(count(buf_span(&out), "<failure "), 1002);
-    assert_has(
-        buf_span(&out),
-        "name=\"GET http://example.test/&lt;&quot;&amp;'&gt;\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xf0\x9f\x98\x80?a=1\"");
-    assert_has(buf_span(&out), "5 more misses");
-    assert_has(buf_span(&out), "24 not used: flow 2, 3, 4");
-    assert_has(buf_span(&out), "20, 21, \xe2\x80\xa6\"/>");
-    assert_has(buf_span(&out), "<system-out>1 repeats: flow 1</system-out>"); /* not asked to fail on it */
-    for (long n = 0, e = ERR_NOMEM; e == ERR_NOMEM; n++) {
-        struct buf text = BUF_INIT;
-        mem_fail_after(n);
-        e = report_junit(b.matcher, &text);
-        mem_fail_after(-1);
-        buf_free(&text);
-    }
-    buf_free(&out);
-    bench_close(&b);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_field_is_named_and_the_hint_says_what_to_type),
+        cmocka_unit_test(test_each_part_of_a_body_is_named),
+        cmocka_unit_test(test_only_what_is_compared_is_named),
         cmocka_unit_test(test_the_hint_works),
         cmocka_unit_test(test_shape_and_reasons),
         cmocka_unit_test(test_exhausted),
@@ -805,9 +538,6 @@ int main(void)
         cmocka_unit_test(test_long_and_many_values_are_cut),
         cmocka_unit_test(test_bytes_of_a_tunnel),
         cmocka_unit_test(test_explaining_out_of_memory),
-        cmocka_unit_test(test_json_report),
-        cmocka_unit_test(test_text_report),
-        cmocka_unit_test(test_junit_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,76 +8,77 @@ struct good {
     const char *text;
 };
 
+static const struct {
+    take_fn *take;
+    const char *text, *sentence;
+} bad_input[] = {
+    {rules_match, "", "names no field to match"},
+    {rules_match, ",, ,", "names no field to match"},
+    {rules_match, "method,colour", "'colour' is not a field to match; there are method, scheme"},
+    {rules_match, "METHOD", "'METHOD' is not a field to match"},
+    {rules_match, "header:", "'header:' lacks a name after the colon"},
+    {rules_match, "path,cookie:", "'cookie:' lacks a name after the colon"},
+    {rules_match, "query:t", "'query:t' is not a field to match"},
+    {rules_ignore, "", "'' is not a field to ignore; there are query:NAME"},
+    {rules_ignore, "method", "'method' cannot be ignored; say with --match"},
+    {rules_ignore, "path", "'path' cannot be ignored"},
+    {rules_ignore, "query:", "'query:' lacks a name after the colon"},
+    {rules_ignore, "form:", "'form:' lacks a name after the colon"},
+    {rules_ignore, "cookies:a", "'cookies:a' is not a field to ignore"},
+    {rules_ignore, "json:", "'json:' is not a JSON pointer: it starts with a slash, as in json:/user/id"},
+    {rules_ignore, "json:user/id", "'json:user/id' is not a JSON pointer: it starts with a slash"},
+    {rules_ignore, "json:/a~2b", "~ is written ~0, and a slash within a name ~1"},
+    {rules_ignore, "json:/a~", "~ is written ~0"},
+    {rules_ignore, "json:/a~/b", "~ is written ~0"},
+    {rules_ignore, "\033[31mred", "'\\x1b[31mred' is not a field to ignore"},
+    {rules_order, "", "'' is not an order; there are sequence, first, last, cycle and once"},
+    {rules_order, "random", "'random' is not an order"},
+    {rules_order, "First", "'First' is not an order"},
+    {rules_pace, "", "'' is not a pace; there are instant, recorded and a factor from 0 to 1000"},
+    {rules_pace, "fast", "'fast' is not a pace"},
+    {rules_pace, "-1", "'-1' is not a pace"},
+    {rules_pace, "1x", "'1x' is not a pace"},
+    {rules_pace, "1001", "'1001' is not a pace"},
+    {rules_pace, "1e999", "'1e999' is not a pace"},
+    {rules_pace, "0x10", "'0x10' is not a pace"},
+    {rules_pace, " 1", "' 1' is not a pace"},
+    {rules_pace, "nan", "'nan' is not a pace"},
+    {rules_pace, ".", "'.' is not a pace"},
+    {rules_fail_on, "", "names nothing to fail on"},
+    {rules_fail_on, ",", "names nothing to fail on"},
+    {rules_fail_on, "miss,error", "'error' is not something to fail on; there are miss, unused, repeat and never"},
+    {rules_fail_on, "never,miss", "says never and something else"},
+    {rules_map, "", "'' is not a mapping; write HOST=HOST, as in localhost:3000=api.example:443"},
+    {rules_map, "a", "'a' is not a mapping"},
+    {rules_map, "=b", "'=b' is not a mapping"},
+    {rules_map, "a=", "'a=' is not a mapping"},
+    {rules_map, "a:0=b", "'a:0=b' is not a mapping"},
+    {rules_map, "a=b:65536", "is not a mapping"},
+    {rules_map, "a=b:x", "is not a mapping"},
+    {rules_map, "http://a=b", "is not a mapping"},
+    {rules_map, "a=b/c", "is not a mapping"},
+    {rules_map, "::1=b", "is not a mapping"},
+    {rules_map, "[::1=b", "is not a mapping"},
+    {rules_miss_status, "", "is not a status for misses; it lies between 200 and 599"},
+    {rules_miss_status, "199", "'199' is not a status"},
+    {rules_miss_status, "600", "'600' is not a status"},
+    {rules_miss_status, "+404", "'+404' is not a status"},
+    {rules_miss_status, "4294967696", "is not a status"},
+    {rules_miss_status, "404x", "is not a status"},
+};
+
 static void test_bad_input_has_a_sentence_and_changes_nothing(void **state)
 {
     (void)state;
-    static const struct {
-        take_fn *take;
-        const char *text, *sentence;
-    } cases[] = {
-        {rules_match, "", "names no field to match"},
-        {rules_match, ",, ,", "names no field to match"},
-        {rules_match, "method,colour", "'colour' is not a field to match; there are method, scheme"},
-        {rules_match, "METHOD", "'METHOD' is not a field to match"},
-        {rules_match, "header:", "'header:' lacks a name after the colon"},
-        {rules_match, "path,cookie:", "'cookie:' lacks a name after the colon"},
-        {rules_match, "query:t", "'query:t' is not a field to match"},
-        {rules_ignore, "", "'' is not a field to ignore; there are query:NAME"},
-        {rules_ignore, "method", "'method' cannot be ignored; say with --match"},
-        {rules_ignore, "path", "'path' cannot be ignored"},
-        {rules_ignore, "query:", "'query:' lacks a name after the colon"},
-        {rules_ignore, "form:", "'form:' lacks a name after the colon"},
-        {rules_ignore, "cookies:a", "'cookies:a' is not a field to ignore"},
-        {rules_ignore, "json:", "'json:' is not a JSON pointer: it starts with a slash, as in json:/user/id"},
-        {rules_ignore, "json:user/id", "'json:user/id' is not a JSON pointer: it starts with a slash"},
-        {rules_ignore, "json:/a~2b", "~ is written ~0, and a slash within a name ~1"},
-        {rules_ignore, "json:/a~", "~ is written ~0"},
-        {rules_ignore, "json:/a~/b", "~ is written ~0"},
-        {rules_ignore, "\033[31mred", "'\\x1b[31mred' is not a field to ignore"},
-        {rules_order, "", "'' is not an order; there are sequence, first, last, cycle and once"},
-        {rules_order, "random", "'random' is not an order"},
-        {rules_order, "First", "'First' is not an order"},
-        {rules_pace, "", "'' is not a pace; there are instant, recorded and a factor from 0 to 1000"},
-        {rules_pace, "fast", "'fast' is not a pace"},
-        {rules_pace, "-1", "'-1' is not a pace"},
-        {rules_pace, "1x", "'1x' is not a pace"},
-        {rules_pace, "1001", "'1001' is not a pace"},
-        {rules_pace, "1e999", "'1e999' is not a pace"},
-        {rules_pace, "0x10", "'0x10' is not a pace"},
-        {rules_pace, " 1", "' 1' is not a pace"},
-        {rules_pace, "nan", "'nan' is not a pace"},
-        {rules_pace, ".", "'.' is not a pace"},
-        {rules_fail_on, "", "names nothing to fail on"},
-        {rules_fail_on, ",", "names nothing to fail on"},
-        {rules_fail_on, "miss,error", "'error' is not something to fail on; there are miss, unused, repeat and never"},
-        {rules_fail_on, "never,miss", "says never and something else"},
-        {rules_map, "", "'' is not a mapping; write HOST=HOST, as in localhost:3000=api.example:443"},
-        {rules_map, "a", "'a' is not a mapping"},
-        {rules_map, "=b", "'=b' is not a mapping"},
-        {rules_map, "a=", "'a=' is not a mapping"},
-        {rules_map, "a:0=b", "'a:0=b' is not a mapping"},
-        {rules_map, "a=b:65536", "is not a mapping"},
-        {rules_map, "a=b:x", "is not a mapping"},
-        {rules_map, "http://a=b", "is not a mapping"},
-        {rules_map, "a=b/c", "is not a mapping"},
-        {rules_map, "::1=b", "is not a mapping"},
-        {rules_map, "[::1=b", "is not a mapping"},
-        {rules_miss_status, "", "is not a status for misses; it lies between 200 and 599"},
-        {rules_miss_status, "199", "'199' is not a status"},
-        {rules_miss_status, "600", "'600' is not a status"},
-        {rules_miss_status, "+404", "'+404' is not a status"},
-        {rules_miss_status, "4294967696", "is not a status"},
-        {rules_miss_status, "404x", "is not a status"},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(bad_input); i++) {
         struct rules rules, before;
         struct buf problem = BUF_INIT;
         rules_from(&rules, OPTIONS("--match path,header:a", "--ignore json:/x", "--ignore query:q", "--map h=i",
                                    "--order last", "--pace 2", "--fail-on unused", "--miss-status 404"));
         before = rules;
-        if (cases[i].take(&rules, cases[i].text, &problem) != ERR_USAGE)
-            fail_msg("'%s' was taken", cases[i].text);
-        assert_has(buf_span(&problem), cases[i].sentence);
+        if (bad_input[i].take(&rules, bad_input[i].text, &problem) != ERR_USAGE)
+            fail_msg("'%s' was taken", bad_input[i].text);
+        assert_has(buf_span(&problem), bad_input[i].sentence);
         for (size_t k = 0; k < problem.n; k++)
             assert_true(buf_span(&problem).p[k] >= 0x20);
         /* What was counted and set is what it was; the arrays may have moved, since they may have grown. */

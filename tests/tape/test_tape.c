@@ -61,16 +61,8 @@ static enum err flow_get(struct tape *tape, int64_t id, struct tape_flow *out, s
     return tape_flow_next(*cursor, out);
 }
 
-static void a_flow_comes_back(void **state)
+static int64_t add_a_flow(struct fixture *f)
 {
-    char path[PATH_MAX];
-    struct fixture f;
-    struct tape_flow flow;
-    struct tape_cursor *cursor = NULL;
-    struct headers h = HEADERS_INIT;
-    struct buf body = BUF_INIT;
-    (void)state;
-    fixture_open(&f, fixture_path(path, "a.tape"));
     static const char *const request[] = {"Host", "example.test", "X-A", "1", "x-a", "\"2\"\t\\", NULL};
     static const char *const response[] = {"Content-Type",
                                            "Text/HTML; charset=utf-8",
@@ -82,21 +74,51 @@ static void a_flow_comes_back(void **state)
                                            "b",
                                            NULL};
     static const char *const trailers[] = {"X-Sum", "9", NULL};
-    int64_t id = fixture_add(&f, &(struct fixture_flow){
-                                     .method = "POST",
-                                     .port = 443,
-                                     .path = "/a?b=c%20d",
-                                     .request_headers = request,
-                                     .request_body = "question",
-                                     .status = 404,
-                                     .reason = "Not Found",
-                                     .response_headers = response,
-                                     .response_trailers = trailers,
-                                     .response_body = "ans\0wer",
-                                     .response_body_n = 7,
-                                     .track = "t1",
-                                     .informational = "[[103,\"Early Hints\",[[\"Link\",\"</a>\"]],1000000]]",
-                                 });
+    return fixture_add(f, &(struct fixture_flow){
+                              .method = "POST",
+                              .port = 443,
+                              .path = "/a?b=c%20d",
+                              .request_headers = request,
+                              .request_body = "question",
+                              .status = 404,
+                              .reason = "Not Found",
+                              .response_headers = response,
+                              .response_trailers = trailers,
+                              .response_body = "ans\0wer",
+                              .response_body_n = 7,
+                              .track = "t1",
+                              .informational = "[[103,\"Early Hints\",[[\"Link\",\"</a>\"]],1000000]]",
+                          });
+}
+
+static void check_a_flow_in_sql(const char *path)
+{
+    assert_sql(path, "SELECT url FROM flows", "https://example.test/a?b=c%20d");
+    assert_sql(path, "SELECT mime FROM flows", "text/html");
+    assert_sql(path, "SELECT started FROM flows", "2026-01-01T00:00:00.000Z");
+    assert_sql(path, "SELECT total_ms FROM flows", "8.0");
+    assert_sql(path, "SELECT encoding FROM bodies WHERE side = 'response'", "gzip");
+    assert_sql(path, "SELECT hex(content) FROM bodies WHERE side = 'response'", "616E7300776572");
+    assert_sql(path, "SELECT group_concat(value) FROM headers WHERE side = 'response' AND name = 'Set-Cookie'", "a,b");
+    assert_sql(path, "SELECT value FROM headers WHERE side = 'request' AND seq = 2", "\"2\"\t\\");
+    assert_sql(path, "SELECT value FROM headers WHERE trailer = 1", "9");
+    assert_sql(path, "PRAGMA integrity_check", "ok");
+    assert_sql(path, "PRAGMA journal_mode", "delete");
+    assert_sql(path, "PRAGMA application_id", "1381257265");
+    assert_sql(path, "PRAGMA user_version", "2");
+}
+
+static void a_flow_comes_back(void **state)
+{
+    char path[PATH_MAX];
+    struct fixture f;
+    struct tape_flow flow;
+    struct tape_cursor *cursor = NULL;
+    struct headers h = HEADERS_INIT;
+    struct buf body = BUF_INIT;
+    (void)state;
+    fixture_open(&f, fixture_path(path, "a.tape"));
+    int64_t id = add_a_flow(&f);
     fixture_close(&f);
 
     struct tape *tape = open_tape(path);
@@ -137,19 +159,7 @@ static void a_flow_comes_back(void **state)
     headers_free(&h);
     buf_free(&body);
 
-    assert_sql(path, "SELECT url FROM flows", "https://example.test/a?b=c%20d");
-    assert_sql(path, "SELECT mime FROM flows", "text/html");
-    assert_sql(path, "SELECT started FROM flows", "2026-01-01T00:00:00.000Z");
-    assert_sql(path, "SELECT total_ms FROM flows", "8.0");
-    assert_sql(path, "SELECT encoding FROM bodies WHERE side = 'response'", "gzip");
-    assert_sql(path, "SELECT hex(content) FROM bodies WHERE side = 'response'", "616E7300776572");
-    assert_sql(path, "SELECT group_concat(value) FROM headers WHERE side = 'response' AND name = 'Set-Cookie'", "a,b");
-    assert_sql(path, "SELECT value FROM headers WHERE side = 'request' AND seq = 2", "\"2\"\t\\");
-    assert_sql(path, "SELECT value FROM headers WHERE trailer = 1", "9");
-    assert_sql(path, "PRAGMA integrity_check", "ok");
-    assert_sql(path, "PRAGMA journal_mode", "delete");
-    assert_sql(path, "PRAGMA application_id", "1381257265");
-    assert_sql(path, "PRAGMA user_version", "2");
+    check_a_flow_in_sql(path);
     fixture_cleanup(path);
 }
 
