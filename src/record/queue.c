@@ -18,7 +18,7 @@ struct queue {
     pthread_cond_t filled, space;
     struct block *head, *tail, *spare;
     size_t made, limit;
-    uint64_t bytes, first_ns, stalls;
+    uint64_t bytes, stalls;
     uint64_t since_ns,
         age_max_ns;   /* when the oldest note came that is not committed, 0: none; how old it may be, 0: no bound */
     unsigned waiting; /* workers */
@@ -132,14 +132,13 @@ static void queue_append(struct queue *q, struct block *b)
 {
     if (q->head)
         q->tail->next = b;
-    else {
+    else
         q->head = b;
-        q->first_ns = clock_mono_ns();
-    }
-    if (!q->since_ns)
-        q->since_ns = q->first_ns;
     q->tail = b;
     b->next = NULL;
+    b->at_ns = clock_mono_ns();
+    if (!q->since_ns)
+        q->since_ns = b->at_ns;
     q->bytes += b->n;
     queue_wake(q);
 }
@@ -188,16 +187,17 @@ struct block *queue_flush(struct queue *q, struct block *b)
     return b;
 }
 
-struct block *queue_take(struct queue *q, uint64_t gather_ns, uint64_t deadline_ns, uint64_t *first_ns, bool *stopped)
+struct block *queue_take(struct queue *q, uint64_t gather_ns, uint64_t deadline_ns, bool *stopped)
 {
     (void)pthread_mutex_lock(&q->lock);
     for (;;) {
         uint64_t now = clock_mono_ns(), until = deadline_ns;
-        bool enough = q->bytes >= ENOUGH_BYTES || q->waiting > 0 || now >= q->first_ns + gather_ns;
+        uint64_t gathered = q->head ? q->head->at_ns + gather_ns : 0;
+        bool enough = q->bytes >= ENOUGH_BYTES || q->waiting > 0 || now >= gathered;
         if (q->stopped || (q->head && enough) || (deadline_ns && now >= deadline_ns))
             break;
-        if (q->head && (until == 0 || until > q->first_ns + gather_ns))
-            until = q->first_ns + gather_ns;
+        if (q->head && (until == 0 || until > gathered))
+            until = gathered;
         q->idle = !q->head;
         if (until) {
             struct timespec when = {(time_t)(until / NS_PER_S), (long)(until % NS_PER_S)};
@@ -208,7 +208,6 @@ struct block *queue_take(struct queue *q, uint64_t gather_ns, uint64_t deadline_
     }
     struct block *list = q->head;
     q->head = q->tail = NULL;
-    *first_ns = q->first_ns;
     *stopped = q->stopped;
     (void)pthread_mutex_unlock(&q->lock);
     return list;
@@ -226,10 +225,10 @@ void queue_recycle(struct queue *q, struct block *b)
     (void)pthread_mutex_unlock(&q->lock);
 }
 
-void queue_committed(struct queue *q, bool more)
+void queue_committed(struct queue *q, uint64_t oldest_ns)
 {
     (void)pthread_mutex_lock(&q->lock);
-    q->since_ns = more ? clock_mono_ns() : q->head ? q->first_ns : 0;
+    q->since_ns = oldest_ns ? oldest_ns : q->head ? q->head->at_ns : 0;
     (void)pthread_cond_broadcast(&q->space);
     (void)pthread_mutex_unlock(&q->lock);
 }

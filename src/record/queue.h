@@ -7,15 +7,15 @@
 
 struct block {
     struct block *next;
-    size_t n; /* bytes of notes */
+    uint64_t at_ns; /* when it was given */
+    size_t n;       /* bytes of notes */
     _Alignas(16) uint8_t bytes[BLOCK_BYTES];
 };
 
 struct queue;
 
-/* Allocates what every worker needs to begin with. Fails with ERR_NOMEM. */
-/* age_max_ns: a worker that gives something waits while older notes than this are not committed, so that a kill costs no more than that even when the writer
- * cannot keep up. */
+/* Allocates what every worker needs to begin with. age_max_ns: a worker that gives something waits while older notes than this are not
+ * committed, so that a kill costs no more than that even when the writer cannot keep up; 0: it never does. Fails with ERR_NOMEM. */
 MUST_USE enum err queue_create(struct queue **out, unsigned workers, uint64_t bytes_max, uint64_t age_max_ns);
 /* Nobody may be using it. Blocks that are elsewhere are the holder's. */
 void queue_destroy(struct queue **q);
@@ -28,12 +28,12 @@ struct block *queue_hand_over(struct queue *q, struct block *full);
 struct block *queue_flush(struct queue *q, struct block *b);
 
 /* Writer: everything that waits, in order, once there is some and either enough has gathered or gather_ns have passed since the first; at latest at deadline_ns
- * (0: none), then perhaps nothing. *first_ns: when the first of it was given. *stopped: queue_stop() was called and this is the last. */
-struct block *queue_take(struct queue *q, uint64_t gather_ns, uint64_t deadline_ns, uint64_t *first_ns, bool *stopped);
+ * (0: none), then perhaps nothing. *stopped: queue_stop() was called and this is the last. */
+struct block *queue_take(struct queue *q, uint64_t gather_ns, uint64_t deadline_ns, bool *stopped);
 /* Writer: one block back. */
 void queue_recycle(struct queue *q, struct block *b);
-/* Writer: what it had taken is committed, or (more) all but what was taken after this moment. */
-void queue_committed(struct queue *q, bool more);
+/* Writer: what it had taken is committed but for the blocks that it still has to write, of which the oldest was given at oldest_ns (0: there are none). */
+void queue_committed(struct queue *q, uint64_t oldest_ns);
 /* Writer: nothing will be committed any more, and nobody shall wait for it. */
 void queue_give_up(struct queue *q);
 /* No more will be given: queue_take() gives what is left. */

@@ -349,14 +349,14 @@ static void recorder_failed(struct recorder *r, enum err e)
               tape_writer_problem(r->writer, e));
 }
 
-/* What is still in the list has waited already, so the next commit is not a whole interval away. */
-static enum err recorder_commit(struct recorder *r, bool more)
+/* rest: what was taken and is not written yet. It has waited already, so the next commit is not a whole interval away. */
+static enum err recorder_commit(struct recorder *r, const struct block *rest)
 {
-    r->deadline_ns = more ? clock_mono_ns() + r->commit_ns / 2 : 0;
+    r->deadline_ns = rest ? clock_mono_ns() + r->commit_ns / 2 : 0;
     enum err e = assembler_commit(r->assembler);
     if (!e)
         atomic_fetch_add_explicit(&r->commits, 1, memory_order_relaxed);
-    queue_committed(r->queue, more);
+    queue_committed(r->queue, rest ? rest->at_ns : 0);
     return e;
 }
 
@@ -369,7 +369,7 @@ static enum err recorder_write(struct recorder *r, const struct block *b)
     struct assembler_pending pending = assembler_pending(r->assembler);
     bool due =
         pending.flows >= LIMIT_COMMIT_FLOWS || pending.bytes >= LIMIT_COMMIT_BYTES || clock_mono_ns() >= r->deadline_ns;
-    return !e && due ? recorder_commit(r, b->next != NULL) : e;
+    return !e && due ? recorder_commit(r, b->next) : e;
 }
 
 /* Takes a list of blocks; after a failure it only gives them back. */
@@ -393,13 +393,12 @@ static void *recorder_run(void *ctx)
     enum err e = ERR_OK;
     bool stopped = false;
     while (!stopped) {
-        uint64_t first_ns;
-        struct block *list = queue_take(r->queue, r->gather_ns, r->deadline_ns, &first_ns, &stopped);
+        struct block *list = queue_take(r->queue, r->gather_ns, r->deadline_ns, &stopped);
         if (list && !r->deadline_ns)
-            r->deadline_ns = first_ns + r->commit_ns;
+            r->deadline_ns = list->at_ns + r->commit_ns;
         e = recorder_write_all(r, list, e);
         if (!e && r->deadline_ns && clock_mono_ns() >= r->deadline_ns)
-            e = recorder_commit(r, false);
+            e = recorder_commit(r, NULL);
         if (e) {
             recorder_failed(r, e);
             r->deadline_ns = 0;
@@ -408,7 +407,7 @@ static void *recorder_run(void *ctx)
     if (!e)
         e = assembler_finish(r->assembler);
     if (!e)
-        e = recorder_commit(r, false);
+        e = recorder_commit(r, NULL);
     if (e)
         recorder_failed(r, e);
     return NULL;

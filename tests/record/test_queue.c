@@ -1,6 +1,8 @@
 /* test_queue.c: the queue between a worker and the writer: a worker does not get ahead of what is committed by more than the time that a kill may cost. */
 #include "record/queue.h"
 
+#include "base/clock.h"
+
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,13 +29,12 @@ static void *hand_over(void *ctx)
 /* A worker whose note is too old as soon as it is given, and the writer with that note in its hands. */
 static struct block *begin(struct worker *w, uint64_t age_max_ns)
 {
-    uint64_t first_ns;
     bool stopped;
     *w = (struct worker){.queue = NULL};
     assert_int_equal(queue_create(&w->queue, 1, 64 << 20, age_max_ns), ERR_OK);
     w->block = queue_first_block(w->queue);
     assert_int_equal(pthread_create(&w->thread, NULL, hand_over, w), 0);
-    struct block *taken = queue_take(w->queue, 0, 0, &first_ns, &stopped);
+    struct block *taken = queue_take(w->queue, 0, 0, &stopped);
     assert_non_null(taken);
     assert_false(stopped);
     return taken;
@@ -59,7 +60,27 @@ static void a_worker_waits_for_the_commit(void **state)
     while (counters.stalls == 0) /* until it has begun to wait */
         queue_counters(w.queue, &counters);
     assert_false(atomic_load(&w.returned));
-    queue_committed(w.queue, false);
+    queue_committed(w.queue, 0);
+    end(&w);
+}
+
+/* A commit in the middle of what was taken leaves the rest as old as it is: else nobody would wait for a slow writer that commits often. */
+static void a_commit_does_not_make_the_rest_younger(void **state)
+{
+    struct worker w = {.queue = NULL};
+    struct queue_counters counters = {.stalls = 0};
+    bool stopped;
+    (void)state;
+    assert_int_equal(queue_create(&w.queue, 1, 64 << 20, NS_PER_S), ERR_OK);
+    w.block = queue_first_block(w.queue);
+    queue_committed(w.queue, 1); /* what is left was given when the clock began: far longer ago than a second */
+    assert_int_equal(pthread_create(&w.thread, NULL, hand_over, &w), 0);
+    while (counters.stalls == 0 && !atomic_load(&w.returned))
+        queue_counters(w.queue, &counters);
+    assert_int_equal(counters.stalls, 1);
+    struct block *taken = queue_take(w.queue, 0, 0, &stopped);
+    queue_recycle(w.queue, taken);
+    queue_committed(w.queue, 0);
     end(&w);
 }
 
@@ -86,6 +107,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_waits_for_the_commit),
+        cmocka_unit_test(a_commit_does_not_make_the_rest_younger),
         cmocka_unit_test(nobody_waits_for_a_writer_that_gave_up),
         cmocka_unit_test(without_a_bound_nobody_waits),
     };
