@@ -187,14 +187,15 @@ struct block *queue_flush(struct queue *q, struct block *b)
     return b;
 }
 
-struct block *queue_take(struct queue *q, uint64_t gather_ns, uint64_t deadline_ns, bool *stopped)
+struct block *queue_take(struct queue *q, uint64_t gather_ns, uint64_t deadline_ns, bool *awaited, bool *stopped)
 {
     (void)pthread_mutex_lock(&q->lock);
     for (;;) {
         uint64_t now = clock_mono_ns(), until = deadline_ns;
         uint64_t gathered = q->head ? q->head->at_ns + gather_ns : 0;
         bool enough = q->bytes >= ENOUGH_BYTES || q->waiting > 0 || now >= gathered;
-        if (q->stopped || (q->head && enough) || (deadline_ns && now >= deadline_ns))
+        *awaited = q->waiting > 0;
+        if (q->stopped || (q->head && enough) || (deadline_ns && (now >= deadline_ns || *awaited)))
             break;
         if (q->head && (until == 0 || until > gathered))
             until = gathered;

@@ -28,8 +28,8 @@ struct block *queue_hand_over(struct queue *q, struct block *full);
 struct block *queue_flush(struct queue *q, struct block *b);
 
 /* Writer: everything that waits, in order, once there is some and either enough has gathered or gather_ns have passed since the first; at latest at deadline_ns
- * (0: none), then perhaps nothing. *stopped: queue_stop() was called and this is the last. */
-struct block *queue_take(struct queue *q, uint64_t gather_ns, uint64_t deadline_ns, bool *stopped);
+ * (0: none), or when a worker waits for what is written by then to be committed; then perhaps nothing. *awaited: some worker waits. *stopped: queue_stop() was called and this is the last. */
+struct block *queue_take(struct queue *q, uint64_t gather_ns, uint64_t deadline_ns, bool *awaited, bool *stopped);
 /* Writer: one block back. */
 void queue_recycle(struct queue *q, struct block *b);
 /* Writer: what it had taken is committed but for the blocks that it still has to write, of which the oldest was given at oldest_ns (0: there are none). */

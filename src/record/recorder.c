@@ -391,13 +391,13 @@ static void *recorder_run(void *ctx)
 {
     struct recorder *r = ctx;
     enum err e = ERR_OK;
-    bool stopped = false;
+    bool stopped = false, awaited;
     while (!stopped) {
-        struct block *list = queue_take(r->queue, r->gather_ns, r->deadline_ns, &stopped);
+        struct block *list = queue_take(r->queue, r->gather_ns, r->deadline_ns, &awaited, &stopped);
         if (list && !r->deadline_ns)
             r->deadline_ns = list->at_ns + r->commit_ns;
         e = recorder_write_all(r, list, e);
-        if (!e && r->deadline_ns && clock_mono_ns() >= r->deadline_ns)
+        if (!e && r->deadline_ns && (awaited || clock_mono_ns() >= r->deadline_ns))
             e = recorder_commit(r, NULL);
         if (e) {
             recorder_failed(r, e);

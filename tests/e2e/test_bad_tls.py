@@ -339,6 +339,7 @@ def test_each_host_gets_its_line_once(ringtape, tmp_path, shared):
     names = [f"host{i}.example" for i in range(5)]
     for name in names + names:
         run("curl", "-sS", "--cacert", shared.authority.pem, "--proxy", r.proxy, f"https://{name}/", check=False)
+    until(lambda: len(flows(tmp_path / "refused.tape")) == 10, "what the last client's alert said", r.process)
     r.stop()
     lines = [line for line in r.log().splitlines() if "refused our certificate" in line]
     assert sorted(line.rsplit(" ", 1)[1] for line in lines) == names

@@ -29,12 +29,12 @@ static void *hand_over(void *ctx)
 /* A worker whose note is too old as soon as it is given, and the writer with that note in its hands. */
 static struct block *begin(struct worker *w, uint64_t age_max_ns)
 {
-    bool stopped;
+    bool awaited, stopped;
     *w = (struct worker){.queue = NULL};
     assert_int_equal(queue_create(&w->queue, 1, 64 << 20, age_max_ns), ERR_OK);
     w->block = queue_first_block(w->queue);
     assert_int_equal(pthread_create(&w->thread, NULL, hand_over, w), 0);
-    struct block *taken = queue_take(w->queue, 0, 0, &stopped);
+    struct block *taken = queue_take(w->queue, 0, 0, &awaited, &stopped);
     assert_non_null(taken);
     assert_false(stopped);
     return taken;
@@ -69,7 +69,7 @@ static void a_commit_does_not_make_the_rest_younger(void **state)
 {
     struct worker w = {.queue = NULL};
     struct queue_counters counters = {.stalls = 0};
-    bool stopped;
+    bool awaited, stopped;
     (void)state;
     assert_int_equal(queue_create(&w.queue, 1, 64 << 20, NS_PER_S), ERR_OK);
     w.block = queue_first_block(w.queue);
@@ -78,8 +78,22 @@ static void a_commit_does_not_make_the_rest_younger(void **state)
     while (counters.stalls == 0 && !atomic_load(&w.returned))
         queue_counters(w.queue, &counters);
     assert_int_equal(counters.stalls, 1);
-    struct block *taken = queue_take(w.queue, 0, 0, &stopped);
+    struct block *taken = queue_take(w.queue, 0, 0, &awaited, &stopped);
     queue_recycle(w.queue, taken);
+    queue_committed(w.queue, 0);
+    end(&w);
+}
+
+/* It is told, and before its deadline: what it has written and not committed is waited for. */
+static void the_writer_does_not_sleep_while_a_worker_waits(void **state)
+{
+    struct worker w;
+    bool awaited = false, stopped;
+    (void)state;
+    struct block *taken = begin(&w, 1);
+    queue_recycle(w.queue, taken);
+    assert_null(queue_take(w.queue, 0, UINT64_MAX / 2, &awaited, &stopped));
+    assert_true(awaited);
     queue_committed(w.queue, 0);
     end(&w);
 }
@@ -108,6 +122,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_waits_for_the_commit),
         cmocka_unit_test(a_commit_does_not_make_the_rest_younger),
+        cmocka_unit_test(the_writer_does_not_sleep_while_a_worker_waits),
         cmocka_unit_test(nobody_waits_for_a_writer_that_gave_up),
         cmocka_unit_test(without_a_bound_nobody_waits),
     };
