@@ -387,8 +387,7 @@ enum err ws_create(struct ws **out, enum ws_side from, const struct ws_extension
     ws->deflate = extensions->deflate;
     enum err e = ERR_OK;
     if (ws->deflate)
-        e = ws_deflate_create(&ws->inflater, extensions->window_bits[from], extensions->no_takeover[from], message_put,
-                              ws);
+        e = ws_deflate_create(&ws->inflater, extensions->no_takeover[from], message_put, ws);
     if (!e && wslay_frame_context_init(&ws->frames, &callbacks, ws) != 0)
         e = ERR_NOMEM;
     if (e)

@@ -12,16 +12,17 @@
 
 enum {
     DEFLATE_PIECE = 16384,
-    DEFLATE_FEED = 1 << 30,   /* what zlib's counters can hold */
-    DEFLATE_WINDOW_LEAST = 9, /* zlib's deflate takes 9 when asked for 8, and so do peers that are built on it */
-    DEFLATE_AT_BLOCK = 128,   /* data_type: a block has just ended */
+    DEFLATE_FEED = 1 << 30, /* what zlib's counters can hold */
+    /* Whatever was negotiated: zlib holds a smaller window against what came in earlier calls only, so that what is read would hang on how the
+     * bytes came; and one of 8 is more than its own deflate keeps to. */
+    DEFLATE_WINDOW_BITS = 15,
+    DEFLATE_AT_BLOCK = 128, /* data_type: a block has just ended */
     DEFLATE_UNUSED_BITS = 7,
 };
 
 struct ws_deflate {
     z_stream z;
     bool open, no_takeover, fresh;
-    int window_bits;
     uint64_t in_bytes, out_bytes; /* of this message */
     uint8_t *piece;
     enum err (*sink)(void *ctx, struct span bytes);
@@ -43,7 +44,7 @@ static void deflate_free(void *opaque, void *block)
 static enum err deflate_open(struct ws_deflate *d)
 {
     d->z = (z_stream){.zalloc = deflate_alloc, .zfree = deflate_free};
-    if (inflateInit2(&d->z, -d->window_bits) != Z_OK)
+    if (inflateInit2(&d->z, -DEFLATE_WINDOW_BITS) != Z_OK)
         return ERR_NOMEM;
     d->open = d->fresh = true;
     return ERR_OK;
@@ -145,13 +146,12 @@ enum err ws_deflate_end(struct ws_deflate *d)
     return e;
 }
 
-enum err ws_deflate_create(struct ws_deflate **out, unsigned window_bits, bool no_takeover,
-                           enum err (*sink)(void *ctx, struct span bytes), void *ctx)
+enum err ws_deflate_create(struct ws_deflate **out, bool no_takeover, enum err (*sink)(void *ctx, struct span bytes),
+                           void *ctx)
 {
     struct ws_deflate *d = *out = mem_new(1, sizeof *d);
     if (!d)
         return ERR_NOMEM;
-    d->window_bits = MAX((int)window_bits, DEFLATE_WINDOW_LEAST);
     d->no_takeover = no_takeover;
     d->sink = sink;
     d->ctx = ctx;

@@ -8,9 +8,9 @@
 
 struct ws_deflate;
 
-/* window_bits: 8 to 15, as negotiated for the sender. `sink` gets content, in pieces of some KB, and fails with what is to end the reading.
+/* no_takeover: as negotiated for the sender. `sink` gets content, in pieces of some KB, and fails with what is to end the reading.
  * Fails with ERR_NOMEM. */
-MUST_USE enum err ws_deflate_create(struct ws_deflate **out, unsigned window_bits, bool no_takeover,
+MUST_USE enum err ws_deflate_create(struct ws_deflate **out, bool no_takeover,
                                     enum err (*sink)(void *ctx, struct span bytes), void *ctx);
 /* Payload of a compressed message; it may be cut anywhere. Fails with ERR_PARSE, ERR_LIMIT (a bomb: more than LIMIT_DECODE_BYTES in one message, and more than
  * LIMIT_WS_RATIO times its size), ERR_NOMEM, or what the sink returned. */

@@ -355,16 +355,17 @@ static void test_deflate(void **state)
         assert_int_equal(buf_put_byte(&noise, (uint8_t)(i < 33000 ? 'a' + (seed >> 24) % 26 : noise.p[i - 32500])),
                          ERR_OK);
     }
-    for (int bits = 8; bits <= 15; bits++)
+    /* Beyond 15: one who keeps to no window that was negotiated, 8 here. What is read does not hang on how it came. */
+    for (int bits = 8; bits <= 16; bits++)
         for (int mode = 0; mode < 4; mode++) {
             enum ws_side side = mode & 1 ? WS_SERVER : WS_CLIENT;
             struct ws_extensions x = deflating;
-            x.window_bits[side] = (unsigned)bits;
+            x.window_bits[side] = bits > 15 ? 8 : (unsigned)bits;
             x.no_takeover[side] = mode & 2;
             for (int big = 0; big < 2; big++) {
                 buf_clear(&wire);
                 buf_clear(&want);
-                put_messages(&wire, side, bits, mode & 2, big ? buf_span(&noise) : SPAN("!"), &want);
+                put_messages(&wire, side, MIN(bits, 15), mode & 2, big ? buf_span(&noise) : SPAN("!"), &want);
                 for (size_t chunk = 1; chunk <= wire.n; chunk += big ? wire.n / 3 + 1 : 1) {
                     enum err e = ws_said_read(&said, side, &x, buf_span(&wire), chunk, &ambiguous, &in_message);
                     if (e || !span_eq(buf_span(&said.text), buf_span(&want)))
