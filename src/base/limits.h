@@ -39,6 +39,8 @@
     X(LIMIT_CONNECT_MS, 15000, "resolving and connecting to an origin, all addresses together")                        \
     X(LIMIT_CONNECT_STAGGER_MS, 250, "delay between connection attempts (RFC 8305, section 5)")                        \
     X(LIMIT_TLS_HANDSHAKE_MS, 15000, "TLS handshake with an origin")                                                   \
+    X(LIMIT_SETTINGS_MS, 1000,                                                                                         \
+      "how long the SETTINGS of an origin that chose HTTP/2 are waited for before its client's handshake goes on")     \
     X(LIMIT_SNIFF_MS, 2000, "how long a silent client after CONNECT is waited for before bytes are tunnelled")         \
     X(LIMIT_SILENT_REFUSAL_MS, 1000,                                                                                   \
       "how soon after the TLS handshake a client that sends nothing leaves because of it")                             \

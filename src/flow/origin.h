@@ -9,6 +9,7 @@ struct origin_facts {
     enum err error;   /* the origin could not be had; the client is told in the answer to its first request */
     char reason[256]; /* for people */
     char alpn[32];    /* what the origin chose of the offer; "" : none */
+    bool upgrades;    /* in HTTP/2 it takes upgrades, as extended CONNECT (RFC 8441) */
     struct buf names; /* the certificate's names, a 0 byte after each; may be empty */
 };
 

@@ -17,7 +17,8 @@ enum h2_role { H2_SERVER, H2_CLIENT };
 
 struct h2_events {
     /* Request (server) or final response (client). end: neither body nor trailers follow. Server: an error resets the stream; scheme, host and
-     * port are filled from :scheme and :authority (or Host), port 0 when none was given; CONNECT has host and port only, and no trailers. */
+     * port are filled from :scheme and :authority (or Host), port 0 when none was given; CONNECT has host and port only, and no trailers. Extended
+     * CONNECT (RFC 8441) is told as the upgrade that HTTP/1.1 has for it: GET with Connection and Upgrade, 101; what follows is bytes. */
     enum err (*head)(void *ctx, struct h2_stream *s, const struct head *head, bool end);
     enum err (*informational)(void *ctx, struct h2_stream *s, const struct head *head); /* client */
     enum err (*body)(void *ctx, struct h2_stream *s, struct span bytes);                /* never empty */
@@ -31,7 +32,7 @@ struct h2_events {
     void (*malformed)(void *ctx, struct h2_stream *s, const struct head *head, const char *why);
 };
 
-/* Creates it and queues the preface (client) and SETTINGS. Fails with ERR_NOMEM. */
+/* Creates it; the preface (client) and SETTINGS are what it has to say first. Fails with ERR_NOMEM. */
 MUST_USE enum err h2_create(struct h2 **out, enum h2_role role, const struct h2_events *events, void *ctx);
 void h2_destroy(struct h2 **h2); /* no event comes of it; streams go with it */
 
@@ -66,10 +67,17 @@ struct h2 *h2_of(const struct h2_stream *s);
 
 /* Client: may another request begin (no GOAWAY, fewer than the peer's MAX_CONCURRENT_STREAMS, ids left)? */
 bool h2_can_request(const struct h2 *h2);
+/* Client: have the peer's SETTINGS come? Do they allow h2_request_upgrade()? */
+bool h2_settled(const struct h2 *h2);
+bool h2_can_upgrade(const struct h2 *h2);
 /* Client: begins one. Connection fields are dropped, names sent in lower case, Host becomes :authority. Fails with ERR_NOMEM, ERR_REFUSED
  * (h2_can_request() is false), ERR_PARSE (head cannot be said in HTTP/2). */
 MUST_USE enum err h2_request(struct h2 *h2, const struct head *head, bool end, struct h2_stream **out);
-/* Server: 1xx, and the final head, once. Same errors. */
+/* Client: an upgrade (its head has Connection: Upgrade and Upgrade) as extended CONNECT (RFC 8441); an answer of 2xx is told as 101. Same errors. */
+MUST_USE enum err h2_request_upgrade(struct h2 *h2, const struct head *head, struct h2_stream **out);
+/* Server: extended CONNECT is taken. Before the first h2_feed() or h2_output(). */
+void h2_allow_upgrade(struct h2 *h2);
+/* Server: 1xx, and the final head (101 included), once. Same errors. */
 MUST_USE enum err h2_informational(struct h2_stream *s, const struct head *head);
 MUST_USE enum err h2_respond(struct h2_stream *s, const struct head *head, bool end);
 /* The same with a head that we do not pass on but made: its Proxy-Authenticate is ours to say. */

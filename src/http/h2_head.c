@@ -17,6 +17,7 @@ void h2_block_free(struct h2_block *b)
     headers_free(&b->trailers);
     buf_free(&b->authority);
     buf_free(&b->cookie);
+    buf_free(&b->protocol);
 }
 
 void h2_block_begin(struct h2_block *b, enum head_kind kind, bool is_trailers)
@@ -25,6 +26,7 @@ void h2_block_begin(struct h2_block *b, enum head_kind kind, bool is_trailers)
     headers_clear(&b->trailers);
     buf_clear(&b->authority);
     buf_clear(&b->cookie);
+    buf_clear(&b->protocol);
     b->bytes = b->fields = 0;
     b->is_trailers = is_trailers;
     b->why = NULL;
@@ -58,6 +60,8 @@ static enum err block_pseudo(struct h2_block *b, struct span name, struct span v
         return head_set(h, &h->path, value);
     if (span_eq(name, SPAN(":authority")))
         return buf_put(&b->authority, value);
+    if (span_eq(name, SPAN(":protocol")))
+        return buf_put(&b->protocol, value);
     b->why = "an unknown pseudo-header field";
     return ERR_OK;
 }
@@ -103,11 +107,39 @@ static enum err block_host(struct h2_block *b)
     return head_set(h, &h->host, span_of(lower, host.n));
 }
 
+static enum err put_upgrade(struct headers *fields, struct span protocol)
+{
+    enum err e = headers_add(fields, SPAN("connection"), SPAN("Upgrade"));
+    return e ? e : headers_add(fields, SPAN("upgrade"), protocol);
+}
+
+enum err h2_switch_protocols(struct head *head, struct span protocol)
+{
+    head->status = 101;
+    return put_upgrade(&head->headers, protocol);
+}
+
+/* RFC 8441 §4: CONNECT with :protocol stands where HTTP/1.1 says GET with Upgrade. nghttp2 has seen to it that the one does not come without the other. */
+static enum err block_upgrade(struct h2_block *b)
+{
+    struct head *h = &b->head;
+    struct span protocol = buf_span(&b->protocol);
+    if (!token_valid(protocol)) {
+        b->why = "invalid :protocol";
+        return ERR_OK;
+    }
+    enum err e = head_set(h, &h->method, SPAN("GET"));
+    return e ? e : put_upgrade(&h->headers, protocol);
+}
+
 static enum err block_request(struct h2_block *b)
 {
     struct head *h = &b->head;
+    enum err e = b->protocol.n ? block_upgrade(b) : ERR_OK;
     struct span method = head_span(h, h->method), path = head_span(h, h->path);
     size_t hosts = 0;
+    if (e || b->why)
+        return e;
     for (size_t i = 0; i < h->headers.n; i++)
         hosts += span_eq(headers_at(&h->headers, i).name, SPAN("host"));
     bool connect = span_eq(method, SPAN("CONNECT"));
@@ -173,7 +205,8 @@ static void put_done(struct h2 *h2, size_t n)
     }
 }
 
-static enum err put_fields(struct h2 *h2, const struct headers *fields, bool drop_host, size_t *n)
+/* `without`: one that is not sent, "" none. */
+static enum err put_fields(struct h2 *h2, const struct headers *fields, struct span without, size_t *n)
 {
     enum err e = ERR_OK;
     bool trailers = headers_has_token(fields, SPAN("te"), SPAN("trailers"));
@@ -185,7 +218,7 @@ static enum err put_fields(struct h2 *h2, const struct headers *fields, bool dro
         if (te && trailers) {
             e = put_field(h2, n, f.name, SPAN("trailers"));
             trailers = false; /* however many lines said so */
-        } else if (!te && !head_is_hop_by_hop(fields, f.name) && !(drop_host && span_eq_nocase(f.name, SPAN("host")))) {
+        } else if (!te && !head_is_hop_by_hop(fields, f.name) && !span_eq_nocase(f.name, without)) {
             e = put_field(h2, n, f.name, f.value);
         }
     }
@@ -208,39 +241,42 @@ static enum err put_authority(struct h2 *h2, const struct head *head, size_t *n)
                                              : put_field(h2, n, SPAN(":authority"), span_of(text, (size_t)m));
 }
 
-enum err h2_put_request(struct h2 *h2, const struct head *head, size_t *n)
+enum err h2_put_request(struct h2 *h2, const struct head *head, struct span protocol, size_t *n)
 {
     struct span path = head_span(head, head->path);
     *n = 0;
     buf_clear(&h2->names);
     if (path.n == 0) /* CONNECT has none */
         return ERR_PARSE;
-    enum err e = put_field(h2, n, SPAN(":method"), head_span(head, head->method));
+    enum err e = put_field(h2, n, SPAN(":method"), protocol.n ? SPAN("CONNECT") : head_span(head, head->method));
+    if (!e && protocol.n)
+        e = put_field(h2, n, SPAN(":protocol"), protocol);
     if (!e)
         e = put_field(h2, n, SPAN(":scheme"), head_span(head, head->scheme));
     if (!e)
         e = put_authority(h2, head, n);
     if (!e)
         e = token_graphic(path) ? put_field(h2, n, SPAN(":path"), path) : ERR_PARSE;
-    return e ? e : put_fields(h2, &head->headers, true, n);
+    return e ? e : put_fields(h2, &head->headers, SPAN("host"), n);
 }
 
 enum err h2_put_response(struct h2 *h2, const struct head *head, bool own, size_t *n)
 {
     char status[16];
-    (void)snprintf(status, sizeof status, "%03u", head->status);
+    bool switched = head->status == 101; /* RFC 8441 §5 */
+    (void)snprintf(status, sizeof status, "%03u", switched ? 200 : head->status);
     *n = 0;
     buf_clear(&h2->names);
     enum err e = put_field(h2, n, SPAN(":status"), span_str(status));
     struct span challenge;
     if (!e && own && headers_find(&head->headers, SPAN("proxy-authenticate"), &challenge))
         e = put_field(h2, n, SPAN("proxy-authenticate"), challenge);
-    return e ? e : put_fields(h2, &head->headers, false, n);
+    return e ? e : put_fields(h2, &head->headers, switched ? SPAN("sec-websocket-accept") : SPAN_EMPTY, n);
 }
 
 enum err h2_put_trailers(struct h2 *h2, const struct headers *trailers, size_t *n)
 {
     *n = 0;
     buf_clear(&h2->names);
-    return put_fields(h2, trailers, false, n);
+    return put_fields(h2, trailers, SPAN_EMPTY, n);
 }

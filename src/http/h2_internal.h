@@ -1,4 +1,4 @@
-/* h2_internal.h: what h2.c (the connection and its streams) and h2_head.c (heads) share. */
+/* h2_internal.h: what h2.c (the connection, and what it sends), h2_in.c (what comes) and h2_head.c (heads) share. */
 #ifndef RINGTAPE_HTTP_H2_INTERNAL_H
 #define RINGTAPE_HTTP_H2_INTERNAL_H
 
@@ -11,7 +11,7 @@
 struct h2_block {
     struct head head;        /* control data and fields, but for what is below */
     struct headers trailers; /* when it is a trailer section */
-    struct buf authority, cookie;
+    struct buf authority, cookie, protocol;
     size_t bytes; /* as §6.5.2 counts them: names, values and 32 each */
     size_t fields;
     bool is_trailers;
@@ -25,13 +25,14 @@ struct h2_stream {
     int32_t id;
     struct buf out;          /* body bytes that wait */
     struct headers trailers; /* of ours */
+    struct buf protocol;     /* of extended CONNECT; empty: it is none */
     bool sending;            /* nghttp2 asks for the body */
     bool out_end, deferred, full, paused, reset, aborted;
     bool head_done; /* the final head has come (client), or the request's (server) */
     bool begun;     /* the owner was told of it */
     bool peer_ended;
     bool peer_reset;
-    bool connect;          /* a tunnel: DATA and nothing else follows (RFC 9113 §8.5) */
+    bool connect;          /* a tunnel: DATA and nothing else follows (RFC 9113 §8.5, RFC 8441) */
     bool sent_end, enough; /* our side has gone out; the rest of the peer's is not wanted */
     uint32_t code;         /* of the RST_STREAM that ends what is aborted, or enough */
     size_t unconsumed;     /* of its window, while paused */
@@ -53,6 +54,8 @@ struct h2 {
     enum err failed;
     const char *why;
     char why_text[128];
+    bool upgrades;     /* extended CONNECT is taken */
+    bool begun;        /* our SETTINGS are queued, or out */
     bool settled;      /* the peer's SETTINGS have come */
     bool going;        /* GOAWAY was sent or received */
     size_t waiting;    /* bytes in the streams' `out` */
@@ -64,6 +67,13 @@ struct h2 {
     size_t head_bytes; /* of a HEADERS frame whose stream does not exist yet */
 };
 
+/* Fails with ERR_NOMEM: NULL. */
+struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
+void h2_stream_free(struct h2_stream *s);
+struct h2_stream *h2_stream_of(const struct h2 *h2, int32_t id);
+/* The callbacks of a session whose user data is a struct h2. An nghttp2 error code. */
+int h2_callbacks_make(nghttp2_session_callbacks **out);
+
 void h2_block_free(struct h2_block *b);
 /* A new block. Fails never. */
 void h2_block_begin(struct h2_block *b, enum head_kind kind, bool is_trailers);
@@ -72,10 +82,12 @@ MUST_USE enum err h2_block_field(struct h2_block *b, struct span name, struct sp
 /* All of it is there: fills in what follows from it. Sets b->why, too. Fails with ERR_NOMEM. */
 MUST_USE enum err h2_block_end(struct h2_block *b);
 
-/* The fields of a head as nghttp2 wants them, in h2->nva. Fails with ERR_NOMEM, ERR_PARSE. */
-MUST_USE enum err h2_put_request(struct h2 *h2, const struct head *head, size_t *n);
+/* The fields of a head as nghttp2 wants them, in h2->nva. protocol: not empty for extended CONNECT. Fails with ERR_NOMEM, ERR_PARSE. */
+MUST_USE enum err h2_put_request(struct h2 *h2, const struct head *head, struct span protocol, size_t *n);
 /* own: Proxy-Authenticate, too, which nobody passes on. */
 MUST_USE enum err h2_put_response(struct h2 *h2, const struct head *head, bool own, size_t *n);
+/* What an upgrade is answered with: 101, where the peer of an extended CONNECT said 2xx. Fails with ERR_NOMEM. */
+MUST_USE enum err h2_switch_protocols(struct head *head, struct span protocol);
 MUST_USE enum err h2_put_trailers(struct h2 *h2, const struct headers *trailers, size_t *n);
 
 #endif

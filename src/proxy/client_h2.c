@@ -22,7 +22,13 @@ struct client_stream {
     struct h2_stream *h2; /* NULL: closed */
     struct exchange *x;   /* NULL: over, or never begun */
     bool request_done, response_begun, response_done;
-    bool tunnel; /* a CONNECT */
+    bool tunnel;          /* a CONNECT */
+    bool upgrade;         /* an extended CONNECT (RFC 8441): to the exchange, a request for an upgrade */
+    bool switched;        /* it was granted: bytes from now on */
+    struct task to_bytes; /* goes on with `early` then */
+    struct buf
+        early; /* what the client of an upgrade said before it was granted; no more than the window, for it is paused */
+    bool paused; /* by the origin */
     bool over;   /* the exchange said its last */
 };
 
@@ -41,13 +47,20 @@ static void client_h2_wake(struct client *c)
 
 /* ---- the end of a stream ---- */
 
+static void stream_free(struct client_stream *s)
+{
+    loop_stop_task(s->client->worker->env.loop, &s->to_bytes);
+    list_remove(&s->link);
+    buf_free(&s->early);
+    mem_free(s);
+}
+
 static void stream_settle(struct client_stream *s)
 {
     if (s->h2 || s->x)
         return;
     struct client *c = s->client;
-    list_remove(&s->link);
-    mem_free(s);
+    stream_free(s);
     client_start_timer(c);
     if (c->stopping)
         client_h2_wake(c);
@@ -100,7 +113,8 @@ static void stream_error(struct client_stream *s, const struct event *event)
     if (!s->h2)
         return;
     if (s->response_begun) {
-        h2_abort(s->h2, s->tunnel ? H2_CONNECT_ERROR : H2_INTERNAL_ERROR); /* after what was forwarded */
+        /* After what was forwarded. An upgraded connection that broke is CANCEL (RFC 8441 §5). */
+        h2_abort(s->h2, s->tunnel ? H2_CONNECT_ERROR : s->upgrade ? H2_CANCEL : H2_INTERNAL_ERROR);
         return;
     }
     (void)snprintf(body, sizeof body, "ringtape: %s\n", event->reason);
@@ -117,6 +131,8 @@ static enum err stream_respond(struct client_stream *s, const struct event *even
     case PART_HEAD:
         s->response_begun = true;
         s->response_done = event->no_body;
+        if (s->upgrade && event->head->status == 101)
+            loop_start(s->client->worker->env.loop, &s->to_bytes, 0);
         return h2_respond(s->h2, event->head, event->no_body);
     case PART_BODY:
         if (s->response_done)
@@ -161,11 +177,18 @@ static void stream_response(struct exchange *x, const struct event *event)
     client_leave(c);
 }
 
+/* Nothing is asked for while the origin cannot take it, or an upgrade was not granted. */
+static void stream_window(const struct client_stream *s)
+{
+    if (s->h2)
+        h2_pause(s->h2, s->paused || (s->upgrade && !s->switched));
+}
+
 static void stream_pause_request(struct exchange *x, bool paused)
 {
     struct client_stream *s = x->client_ctx;
-    if (s->h2)
-        h2_pause(s->h2, paused);
+    s->paused = paused;
+    stream_window(s);
     client_h2_wake(s->client);
 }
 
@@ -223,9 +246,10 @@ static bool stream_is_proxied(const struct client *c, const struct head *head)
 /* The head, and the end of a request that is no more than that. */
 static enum err stream_begin(struct client_stream *s, const struct head *head, bool end)
 {
-    struct event event = {.part = PART_HEAD, .at_ns = stream_now(s), .head = head, .no_body = end && !s->tunnel};
+    bool whole = s->upgrade || (end && !s->tunnel);
+    struct event event = {.part = PART_HEAD, .at_ns = stream_now(s), .head = head, .no_body = whole};
     enum err e = stream_give(s, &event);
-    if (!e && end) {
+    if (!e && (end || s->upgrade)) {
         event = (struct event){.part = PART_END, .at_ns = stream_now(s)};
         e = stream_give(s, &event);
     }
@@ -267,6 +291,9 @@ static enum err stream_ask(struct client_stream *s, struct head *head, bool prox
         return e;
     if (page)
         s->x->filter_state[c->worker->page.filter.index] = PAGE_MISDIRECTED;
+    /* HTTP/2 has no such field of its own (RFC 9113 §8.2.2): the engine put it there. */
+    s->upgrade = headers_has_token(&head->headers, SPAN("connection"), SPAN("upgrade"));
+    stream_window(s);
     return stream_begin(s, head, end);
 }
 
@@ -286,6 +313,30 @@ static enum err stream_request(struct client_stream *s, struct head *head, bool 
     return connect ? stream_connect(s, head, end) : stream_ask(s, head, proxied, end);
 }
 
+/* The upgrade was granted: what its client said meanwhile goes first. */
+static void stream_to_bytes(struct task *task)
+{
+    struct client_stream *s = container_of(task, struct client_stream, to_bytes);
+    struct client *c = s->client;
+    struct event bytes = {.part = PART_BODY, .at_ns = stream_now(s), .data = buf_span(&s->early)};
+    struct event end = {.part = PART_END, .at_ns = stream_now(s)};
+    enum err e = ERR_OK;
+    c->busy++;
+    c->feeding = s->switched = true;
+    if (bytes.data.n > 0)
+        e = stream_give(s, &bytes);
+    if (!e && s->request_done)
+        e = stream_give(s, &end);
+    c->feeding = false;
+    buf_free(&s->early);
+    if (s->h2 && e)
+        h2_reset(s->h2, H2_INTERNAL_ERROR);
+    stream_window(s);
+    stream_settle(s);
+    client_h2_wake(c);
+    client_leave(c);
+}
+
 static enum err client_h2_head(void *ctx, struct h2_stream *h2, const struct head *head, bool end)
 {
     struct client *c = ctx;
@@ -295,6 +346,7 @@ static enum err client_h2_head(void *ctx, struct h2_stream *h2, const struct hea
     s->client = c;
     s->h2 = h2;
     s->request_done = end;
+    task_init(&s->to_bytes, stream_to_bytes);
     list_init(&s->link);
     list_push(&c->streams, &s->link);
     h2_set_owner(h2, s);
@@ -317,6 +369,8 @@ static enum err client_h2_body(void *ctx, struct h2_stream *h2, struct span byte
     struct event event = {.part = PART_BODY, .data = bytes};
     if (!s)
         return ERR_OK;
+    if (s->upgrade && !s->switched)
+        return buf_put(&s->early, bytes);
     event.at_ns = stream_now(s);
     return stream_give(s, &event);
 }
@@ -341,7 +395,7 @@ static enum err client_h2_end_of_request(void *ctx, struct h2_stream *h2)
         return ERR_OK;
     event.at_ns = stream_now(s);
     s->request_done = true;
-    return stream_give(s, &event);
+    return s->upgrade && !s->switched ? ERR_OK : stream_give(s, &event);
 }
 
 static void client_h2_drained(void *ctx, struct h2_stream *h2)
@@ -394,6 +448,8 @@ enum err client_h2_begin(struct client *c)
     enum err e = h2_create(&c->h2, H2_SERVER, &client_h2_events, c);
     if (e)
         return e;
+    if (c->facts.upgrades)
+        h2_allow_upgrade(c->h2);
     client_enter(c, CLIENT_HTTP2);
     client_h2_wake(c);
     client_start_timer(c);
@@ -458,12 +514,11 @@ void client_h2_stop(struct client *c)
 
 void client_h2_cut(struct client *c, enum err why, const char *reason)
 {
-    struct list *link;
-    while ((link = list_pop(&c->streams))) {
-        struct client_stream *s = container_of(link, struct client_stream, link);
+    LIST_FOREACH (it, &c->streams) {
+        struct client_stream *s = container_of(it, struct client_stream, link);
         if (s->h2)
             h2_set_owner(s->h2, NULL);
         stream_exchange_end(s, why, reason);
-        mem_free(s);
+        stream_free(s);
     }
 }

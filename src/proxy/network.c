@@ -24,6 +24,7 @@ struct call {
     struct exchange *x;
     struct upstream *up;
     struct shared_request *ride;
+    struct shared_wait settings;
     struct head head;
     struct h1_out plan;
     struct buf body; /* of the request: held while waiting, and kept for a retry */
@@ -41,10 +42,12 @@ struct call {
     bool half_closed; /* a tunnel whose origin sent FIN */
     unsigned tries;   /* beyond the first */
     bool waits;       /* for the connection of another call that dials */
+    bool extended;    /* an upgrade that came over HTTP/2, and goes on over HTTP/2 (RFC 8441) */
     bool raw, has_trailers, request_paused, response_paused;
 };
 
 static const char ambiguous_frames[] = "a WebSocket frame could be read in two ways";
+static const char no_upgrade[] = "the origin takes no upgrade over HTTP/2 (RFC 8441)";
 
 static const struct upstream_user call_user;
 static const struct shared_user ride_user;
@@ -53,12 +56,13 @@ static void call_connect(struct call *call, bool pooled, bool alone);
 
 /* ---- keys ---- */
 
-/* In a tunnel what the client offered, so that the probe's connection serves; else what the client speaks itself. An upgrade is HTTP/1.1's. */
+/* In a tunnel what the client offered, so that the probe's connection serves; else what the client speaks itself. An upgrade over
+ * HTTP/1.1 stays there. */
 static struct span call_offer(const struct call *call)
 {
     const struct exchange *x = call->x;
     static const char both[] = "\x02h2\x08http/1.1", http11[] = "\x08http/1.1";
-    if (call->plan.upgrade)
+    if (call->plan.upgrade && !call->extended)
         return span_str(http11);
     if (x->tunnel_host.n > 0)
         return x->alpn_offer;
@@ -114,6 +118,7 @@ static void call_free(struct call *call)
     if (call->x)
         call->x->origin_state = NULL;
     call_dialled(call, true); /* given up: the next one dials */
+    list_remove(&call->settings.link);
     loop_stop_task(call->net->env.worker->loop, &call->fail);
     head_free(&call->head);
     headers_free(&call->trailers);
@@ -225,7 +230,7 @@ static void call_send_piece(struct call *call, struct span piece)
 static void call_send_end(struct call *call)
 {
     if (call->ride) {
-        if (!call->no_body)
+        if (call->extended ? call->raw : !call->no_body)
             shared_send_end(call->ride, call->has_trailers ? &call->trailers : NULL);
         return;
     }
@@ -283,7 +288,8 @@ static void call_ride(struct call *call, struct shared *shared, bool pooled)
     call->sent = true;
     x->sent_ns = call_now(call);
     exchange_set_server(x, shared_connection(shared), !call->fresh);
-    enum err e = shared_begin(shared, &call->head, call->no_body, &ride_user, call, &call->ride);
+    enum shared_body body = call->extended ? SHARED_UPGRADE : call->no_body ? SHARED_NO_BODY : SHARED_BODY;
+    enum err e = shared_begin(shared, &call->head, body, &ride_user, call, &call->ride);
     if (e) {
         call_fail_later(call, e, "the request cannot be sent on");
         return;
@@ -291,6 +297,27 @@ static void call_ride(struct call *call, struct shared *shared, bool pooled)
     call_send_held(call);
     if (call->response_paused)
         shared_pause(call->ride, true);
+}
+
+static void call_carry(struct call *call, struct shared *shared, bool pooled)
+{
+    if (!call->extended)
+        call_ride(call, shared, pooled);
+    else if (shared_await_settings(shared, &call->settings))
+        return; /* call_settled() */
+    else if (shared_can_upgrade(shared))
+        call_ride(call, shared, pooled);
+    else
+        call_fail_later(call, ERR_UNSUPPORTED, no_upgrade);
+}
+
+static void call_settled(struct shared_wait *wait, struct shared *shared)
+{
+    struct call *call = container_of(wait, struct call, settings);
+    if (shared)
+        call_carry(call, shared, false);
+    else
+        call_fail_later(call, ERR_CLOSED, "the origin closed the connection");
 }
 
 /* Is somebody dialling this origin who may come back with a connection for all? */
@@ -312,10 +339,10 @@ static void call_connect(struct call *call, bool pooled, bool alone)
     struct network *n = call->net;
     struct shared *shared = pooled ? network_find_shared(n, &call->key) : NULL;
     if (shared) {
-        call_ride(call, shared, true);
+        call_carry(call, shared, true);
         return;
     }
-    struct upstream *idle = pooled ? network_find_idle(n, &call->key) : NULL;
+    struct upstream *idle = pooled && !call->extended ? network_find_idle(n, &call->key) : NULL;
     call->fresh = idle == NULL || !upstream_used_before(idle);
     call->pooled = idle != NULL;
     if (idle) {
@@ -359,7 +386,7 @@ static void call_ready_shared(struct call *call)
         call_fail(call, e, err_text(e));
         return;
     }
-    call_ride(call, shared, false);
+    call_carry(call, shared, false);
     call_dialled(call, true);
 }
 
@@ -369,6 +396,10 @@ static void call_ready(void *ctx)
     struct exchange *x = call->x;
     if (x->kind != FLOW_TUNNEL && upstream_is_h2(call->up)) {
         call_ready_shared(call);
+        return;
+    }
+    if (call->extended) {
+        call_fail(call, ERR_UNSUPPORTED, no_upgrade);
         return;
     }
     if (x->kind != FLOW_TUNNEL) {
@@ -396,6 +427,15 @@ static void call_ready(void *ctx)
     head_free(&head);
 }
 
+/* It is a 101: bytes from now on. */
+static void call_upgraded(struct call *call, const struct head *head)
+{
+    struct span to = SPAN_EMPTY;
+    (void)headers_find(&head->headers, SPAN("Upgrade"), &to);
+    exchange_set_kind(call->x, span_eq_nocase(to, SPAN("websocket")) ? FLOW_WEBSOCKET : FLOW_TUNNEL);
+    call->raw = true;
+}
+
 static enum err call_http_head(void *ctx, const struct head *head, const struct h1_message *message)
 {
     struct call *call = ctx;
@@ -408,10 +448,7 @@ static enum err call_http_head(void *ctx, const struct head *head, const struct 
         return ERR_CANCELLED;
     }
     if (upgraded) {
-        struct span to = SPAN_EMPTY;
-        (void)headers_find(&head->headers, SPAN("Upgrade"), &to);
-        exchange_set_kind(call->x, span_eq_nocase(to, SPAN("websocket")) ? FLOW_WEBSOCKET : FLOW_TUNNEL);
-        call->raw = true;
+        call_upgraded(call, head);
         upstream_go_raw(call->up);
     }
     exchange_response(call->x, &event);
@@ -451,7 +488,7 @@ static enum err call_http_end(void *ctx)
 {
     struct call *call = ctx;
     struct exchange *x = call->x;
-    if (call->raw)
+    if (call->raw && !call->ride)
         return ERR_OK; /* the 101 itself */
     struct event event = {.part = PART_END, .at_ns = call_now(call)};
     call_wire_bytes(call);
@@ -519,6 +556,8 @@ static enum err ride_head(void *ctx, const struct head *head, bool end)
     struct event event = {.part = PART_HEAD, .at_ns = call_now(call), .head = head, .no_body = end};
     call->keep = false;
     call->heard = true;
+    if (head->status == 101)
+        call_upgraded(call, head);
     call_wire_bytes(call);
     exchange_response(call->x, &event);
     return ERR_OK;
@@ -544,7 +583,7 @@ static void ride_failed(void *ctx, enum err why, bool untouched, const char *rea
 {
     struct call *call = ctx;
     call->ride = NULL;
-    if (why == ERR_UNSUPPORTED)
+    if (why == ERR_UNSUPPORTED && !call->extended)
         call_without_h2(call);
     bool idle = why == ERR_CLOSED || why == ERR_RESET; /* a connection that turned out dead */
     if (call->heard || !(untouched || idle) || !call_retry(call, untouched))
@@ -582,6 +621,8 @@ static void network_open(struct origin *origin, struct exchange *x)
     call->x = x;
     call->keep = true;
     list_init(&call->link);
+    list_init(&call->settings.link);
+    call->settings.done = call_settled;
     task_init(&call->fail, call_fail_run);
 }
 
@@ -611,6 +652,7 @@ static void call_begin(struct call *call, const struct event *event)
     call->no_body = event->no_body;
     call->plan = h1_plan_request(&call->head, !event->no_body, true);
     call->plan.upgrade = headers_has_token(fields, SPAN("Connection"), SPAN("upgrade"));
+    call->extended = call->plan.upgrade && span_eq(head_span(&call->head, call->head.version), SPAN("HTTP/2"));
     call_key(call);
     call->plan.absolute_form = call->net->env.options->upstream && !call->key.tls && !call->key.raw;
     e = call_authorise(call);
@@ -621,7 +663,7 @@ static void call_begin(struct call *call, const struct event *event)
     else if (call->key.host[0] == '\0')
         call_fail_later(call, ERR_PARSE, "the request names no host");
     else
-        call_connect(call, !call->key.raw && !call->plan.upgrade, false);
+        call_connect(call, !call->key.raw && (!call->plan.upgrade || call->extended), false);
 }
 
 /* Held while there is no connection; kept beyond that as long as it is small enough to be sent again. */

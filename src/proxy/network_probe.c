@@ -1,8 +1,10 @@
 /* network_probe.c: probes: what would a client see that connected to an origin by itself? An `inquiry` is a probe at work. The connection that was made
- * for it goes into the pool, where the client's first request finds it. */
+ * for it goes into the pool, where the client's first request finds it. Of an origin that chose HTTP/2 its SETTINGS are waited for: they say whether it takes
+ * upgrades, and the client is told the same. */
 #include "proxy/network_internal.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/limits.h"
 #include "tls/hello.h"
 
@@ -10,7 +12,8 @@ struct inquiry {
     struct network *net;
     struct probe *probe;
     struct upstream *up; /* NULL: the answer was in the pool */
-    struct task done;    /* answers from the pool come later all the same */
+    struct shared_wait wait;
+    struct task done; /* answers from the pool come later all the same; and no origin is waited for for ever */
 };
 
 static void inquiry_facts(const struct inquiry *q, const struct connection *connection)
@@ -32,19 +35,33 @@ static void inquiry_end(struct inquiry *q)
     struct probe *probe = q->probe;
     probe->state = NULL;
     loop_stop_task(q->net->env.worker->loop, &q->done);
+    list_remove(&q->wait.link);
     mem_free(q);
     probe->done(probe);
+}
+
+static void inquiry_settled(struct shared_wait *wait, struct shared *s)
+{
+    struct inquiry *q = container_of(wait, struct inquiry, wait);
+    q->probe->facts->upgrades = s && shared_can_upgrade(s);
+    inquiry_end(q);
 }
 
 static void inquiry_ready(void *ctx)
 {
     struct inquiry *q = ctx;
+    struct upstream *up = q->up;
     struct shared *shared;
-    inquiry_facts(q, upstream_connection(q->up));
-    if (!upstream_is_h2(q->up))
-        upstream_release(q->up, true);
-    else if (network_share(q->net, q->up, &shared))
+    q->up = NULL;
+    inquiry_facts(q, upstream_connection(up));
+    if (!upstream_is_h2(up))
+        upstream_release(up, true);
+    else if (network_share(q->net, up, &shared))
         q->probe->facts->alpn[0] = '\0'; /* no memory: the client does without */
+    else if (shared_await_settings(shared, &q->wait)) {
+        loop_start(q->net->env.worker->loop, &q->done, LIMIT_SETTINGS_MS * NS_PER_MS);
+        return;
+    }
     inquiry_end(q);
 }
 
@@ -90,7 +107,9 @@ static void inquiry_start(struct inquiry *q)
     struct upstream *idle = shared ? NULL : network_find_idle(n, &key);
     if (shared || idle) {
         inquiry_facts(q, shared ? shared_connection(shared) : upstream_connection(idle));
-        loop_start(n->env.worker->loop, &q->done, 0);
+        bool waits = shared && shared_await_settings(shared, &q->wait);
+        q->probe->facts->upgrades = shared && shared_can_upgrade(shared);
+        loop_start(n->env.worker->loop, &q->done, waits ? LIMIT_SETTINGS_MS * NS_PER_MS : 0);
         return;
     }
     network_make_room(n);
@@ -112,6 +131,8 @@ void network_probe(struct origin *origin, struct probe *probe)
     }
     q->net = network_of(origin);
     q->probe = probe;
+    q->wait.done = inquiry_settled;
+    list_init(&q->wait.link);
     task_init(&q->done, inquiry_done_run);
     inquiry_start(q);
 }
@@ -123,9 +144,9 @@ void network_probe_cancel(struct origin *origin, struct probe *probe)
     if (!q)
         return;
     probe->state = NULL;
-    if (task_waiting(&q->done))
-        loop_stop_task(q->net->env.worker->loop, &q->done);
-    else
+    loop_stop_task(q->net->env.worker->loop, &q->done);
+    list_remove(&q->wait.link);
+    if (q->up)
         upstream_release(q->up, false);
     mem_free(q);
 }

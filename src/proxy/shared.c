@@ -5,7 +5,7 @@
  *
  * Invariants: a request is in `requests` from shared_begin() until its user is told done or failed, or releases it; its stream's owner is NULL from
  * then on. What the engine has to send leaves in the flush task, once a turn, as far as the connection takes it. `busy` counts the frames
- * of this object on the stack: it is freed when there are none. */
+ * of this object on the stack: it is freed when there are none. `waits` is empty once the SETTINGS have come. */
 #include "proxy/shared.h"
 
 #include "base/alloc.h"
@@ -30,6 +30,7 @@ struct shared_request {
 
 struct shared {
     struct list link, requests;
+    struct list waits; /* struct shared_wait */
     struct loop *loop;
     struct upstream *up; /* NULL: gone */
     struct upstream_key key;
@@ -88,6 +89,16 @@ static void request_fail(struct shared_request *r, enum err why, bool untouched,
     user->failed(ctx, why, untouched, reason);
 }
 
+/* Whoever waits for SETTINGS is told: they have come, or (NULL) never will. */
+static void shared_tell_waits(struct shared *s, struct shared *as)
+{
+    struct list *link;
+    while ((link = list_pop(&s->waits))) {
+        struct shared_wait *wait = container_of(link, struct shared_wait, link);
+        wait->done(wait, as);
+    }
+}
+
 /* The connection is of no use any more. From the loop. */
 static void shared_end(struct shared *s, enum err why, const char *reason)
 {
@@ -104,6 +115,7 @@ static void shared_end(struct shared *s, enum err why, const char *reason)
     struct list *link;
     while ((link = list_pop(&s->requests)))
         request_fail(container_of(link, struct shared_request, link), why, false, text);
+    shared_tell_waits(s, NULL);
     shared_leave(s);
 }
 
@@ -269,6 +281,8 @@ static enum err shared_bytes(void *ctx, struct span bytes)
         shared_failed_parse(s, e);
     else
         shared_output(s);
+    if (s->up && h2_settled(s->h2))
+        shared_tell_waits(s, s);
     shared_leave(s);
     return ERR_OK;
 }
@@ -324,6 +338,7 @@ enum err shared_create(struct shared **out, struct upstream *u, struct loop *loo
     s->idle_since_ns = loop_now_ns(loop);
     list_init(&s->link);
     list_init(&s->requests);
+    list_init(&s->waits);
     task_init(&s->flush, shared_flush);
     upstream_set_user(u, &shared_upstream_user, s);
     upstream_go_raw(u);
@@ -375,6 +390,19 @@ bool shared_can_take(const struct shared *s)
     return s->up && h2_can_request(s->h2);
 }
 
+bool shared_can_upgrade(const struct shared *s)
+{
+    return s->up && h2_can_upgrade(s->h2);
+}
+
+bool shared_await_settings(struct shared *s, struct shared_wait *wait)
+{
+    if (h2_settled(s->h2))
+        return false;
+    list_push(&s->waits, &wait->link);
+    return true;
+}
+
 uint64_t shared_idle_since_ns(const struct shared *s)
 {
     return list_empty(&s->requests) ? s->idle_since_ns : 0;
@@ -388,12 +416,16 @@ void shared_check(struct shared *s, uint64_t now_ns)
 
 /* ---- requests ---- */
 
-enum err shared_begin(struct shared *s, const struct head *head, bool end, const struct shared_user *user, void *ctx,
-                      struct shared_request **out)
+enum err shared_begin(struct shared *s, const struct head *head, enum shared_body body, const struct shared_user *user,
+                      void *ctx, struct shared_request **out)
 {
     struct shared_request *r = mem_new(1, sizeof *r);
     *out = NULL;
-    enum err e = r ? h2_request(s->h2, head, end, &r->h2) : ERR_NOMEM;
+    enum err e = ERR_NOMEM;
+    if (r && body == SHARED_UPGRADE)
+        e = h2_request_upgrade(s->h2, head, &r->h2);
+    else if (r)
+        e = h2_request(s->h2, head, body == SHARED_NO_BODY, &r->h2);
     if (e) {
         mem_free(r);
         return e;
@@ -401,7 +433,7 @@ enum err shared_begin(struct shared *s, const struct head *head, bool end, const
     r->shared = s;
     r->user = user;
     r->ctx = ctx;
-    r->sent_end = end;
+    r->sent_end = body == SHARED_NO_BODY;
     list_init(&r->link);
     list_push(&s->requests, &r->link);
     h2_set_owner(r->h2, r);

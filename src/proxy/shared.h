@@ -33,6 +33,16 @@ const struct upstream_key *shared_key(const struct shared *s);
 struct connection *shared_connection(const struct shared *s);
 bool shared_used_before(const struct shared *s); /* it has carried a request */
 bool shared_can_take(const struct shared *s);    /* another request */
+bool shared_can_upgrade(
+    const struct shared *s); /* an upgrade as extended CONNECT (RFC 8441), once its SETTINGS have come */
+
+/* Somebody who waits for the origin's SETTINGS. Embedded; taken out of the list, it is called no more. */
+struct shared_wait {
+    struct list link;
+    void (*done)(struct shared_wait *wait, struct shared *s); /* from the loop; NULL: the connection is gone */
+};
+/* False: they have come already, and nothing is called. */
+bool shared_await_settings(struct shared *s, struct shared_wait *wait);
 /* Since when without a request; 0: it has some. */
 uint64_t shared_idle_since_ns(const struct shared *s);
 
@@ -40,9 +50,10 @@ uint64_t shared_idle_since_ns(const struct shared *s);
  * says. `s` may be gone then. */
 void shared_check(struct shared *s, uint64_t now_ns);
 
+enum shared_body { SHARED_NO_BODY, SHARED_BODY, SHARED_UPGRADE };
 /* Begins a request. Fails with ERR_NOMEM, ERR_REFUSED, ERR_PARSE. */
-MUST_USE enum err shared_begin(struct shared *s, const struct head *head, bool end, const struct shared_user *user,
-                               void *ctx, struct shared_request **out);
+MUST_USE enum err shared_begin(struct shared *s, const struct head *head, enum shared_body body,
+                               const struct shared_user *user, void *ctx, struct shared_request **out);
 /* Failures come as `failed`. */
 void shared_send(struct shared_request *r, struct span bytes);
 void shared_send_end(struct shared_request *r, const struct headers *trailers); /* NULL: none */

@@ -178,6 +178,7 @@ static enum err load_flow(struct load *l, const struct tape_flow *f)
     for (size_t i = 0; i < KEY_PART_COUNT; i++)
         entry->part[i] = (uint32_t)key.part[i];
     m->groups[group].n++;
+    m->upgrades |= f->status == 101 && span_eq(f->request_version, SPAN("HTTP/2"));
     if (track != TRACK_NONE) {
         m->tracks[track].on_tape = true;
         m->tracked = true;
@@ -291,10 +292,10 @@ bool matcher_origin(const struct matcher *m, struct span host, unsigned port, st
     rules_map_host(m->rules, &host, &port);
     struct origin_wanted wanted = {host, port};
     uint32_t i = slots_get(&m->origin_slots, origin_hash(&m->hash, host, port), origin_match, m->origins, &wanted);
-    *out = (struct matcher_origin){SPAN_EMPTY, SPAN_EMPTY};
+    *out = (struct matcher_origin){SPAN_EMPTY, SPAN_EMPTY, m->upgrades};
     if (i == SLOT_NONE)
         return false;
-    *out = (struct matcher_origin){buf_span(&m->origins[i].alpn), buf_span(&m->origins[i].names)};
+    *out = (struct matcher_origin){buf_span(&m->origins[i].alpn), buf_span(&m->origins[i].names), m->upgrades};
     return true;
 }
 

@@ -95,6 +95,7 @@ bool matcher_has_cut_bodies(const struct matcher *m);
 struct matcher_origin {
     struct span alpn;
     struct span names; /* a 0 byte after each */
+    bool upgrades;     /* as origin_facts' */
 };
 bool matcher_origin(const struct matcher *m, struct span host, unsigned port, struct matcher_origin *out);
 

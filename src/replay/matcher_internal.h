@@ -82,8 +82,9 @@ struct matcher {
     struct known_origin *origins;
     size_t origins_n, origins_cap;
     struct slots origin_slots;
-    bool tracked; /* the tape has tracks */
-    bool cut;     /* it holds parts of some request bodies only */
+    bool tracked;  /* the tape has tracks */
+    bool cut;      /* it holds parts of some request bodies only */
+    bool upgrades; /* some came over HTTP/2 */
 
     _Atomic uint64_t served, missed, repeated, used;
 

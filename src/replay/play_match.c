@@ -111,15 +111,14 @@ static enum err put_tag(struct play *p)
     return e ? e : headers_add(&p->head.headers, SPAN("Ringtape"), buf_span(room));
 }
 
-/* The handshake answers the key of this client, not of the one that was recorded (RFC 6455, section 4.2.2). */
+/* The handshake answers the key of this client, not of the one that was recorded (RFC 6455, section 4.2.2); over HTTP/2 there is none (RFC 8441, section 5). */
 static enum err accept_key(struct play *p)
 {
     static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    struct span key, unused;
+    struct span key;
     uint8_t digest[SHA1_BYTES];
     struct buf *room = &p->player->line;
-    if (!headers_find(&p->request.headers, SPAN("Sec-WebSocket-Key"), &key) ||
-        !headers_find(&p->head.headers, SPAN("Sec-WebSocket-Accept"), &unused))
+    if (p->kind != FLOW_WEBSOCKET || !headers_find(&p->request.headers, SPAN("Sec-WebSocket-Key"), &key))
         return ERR_OK;
     buf_clear(room);
     enum err e = buf_put(room, span_trim(key));

@@ -50,6 +50,7 @@ static void answer_question(struct task *task)
     struct matcher_origin known;
     bool is_known = matcher_origin(q->player->matcher, probe->host, probe->port, &known);
     connection_set(facts->alpn, sizeof facts->alpn, choose_alpn(&known, is_known, probe->alpn));
+    facts->upgrades = known.upgrades;
     enum err e = buf_put(&facts->names, known.names);
     if (e) {
         facts->error = e;

@@ -52,6 +52,23 @@ class Client:
         self._send()
         return stream
 
+    def upgrade(self, path, early=b"", end=False):
+        """Extended CONNECT (RFC 8441), once it is allowed; with what is said before the answer."""
+        while not self.h2.remote_settings.enable_connect_protocol:
+            self._receive()
+        stream = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":authority", "localhost"), (":path", path),
+                                      ("sec-websocket-version", "13")])
+        if early or end:
+            self.h2.send_data(stream, early, end_stream=end)
+        self.got[stream] = b""
+        self._send()
+        return stream
+
+    def say(self, stream, data, end=False):
+        self.h2.send_data(stream, data, end_stream=end)
+        self._send()
+
     def _until_goaway(self, frames):
         """Sends, reading what comes in between; the error code of the GOAWAY that ends it."""
         self.sock.settimeout(0.001)
@@ -126,10 +143,17 @@ class Client:
 
 
 @contextlib.contextmanager
-def connect(port, ca):
+def connect(port, ca, tunnel=None):
+    """tunnel: "HOST:PORT" to ask a proxy at `port` for."""
     context = ssl.create_default_context(cafile=str(ca))
     context.set_alpn_protocols(["h2"])
     with socket.create_connection(("127.0.0.1", port), 60) as plain:
-        with context.wrap_socket(plain, server_hostname="127.0.0.1") as sock:
+        if tunnel:
+            plain.sendall(f"CONNECT {tunnel} HTTP/1.1\r\nHost: {tunnel}\r\n\r\n".encode())
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += plain.recv(1)
+            assert b" 200 " in head
+        with context.wrap_socket(plain, server_hostname=tunnel.split(":")[0] if tunnel else "127.0.0.1") as sock:
             assert sock.selected_alpn_protocol() == "h2"
             yield Client(sock)

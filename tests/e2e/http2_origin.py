@@ -2,6 +2,7 @@
 one method; a client that takes HTTP/1.1 gets "1.1" and the connection's end."""
 
 import contextlib
+import queue
 import socket
 import ssl
 import threading
@@ -36,9 +37,13 @@ class Connection:
                 if isinstance(event, h2.events.RequestReceived):
                     self.heads[event.stream_id] = dict(event.headers)
                     self.bodies[event.stream_id] = b""
+                    self.origin.opened(self, event.stream_id)
                 elif isinstance(event, h2.events.DataReceived):
                     self.bodies[event.stream_id] += event.data
                     self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                    self.origin.data(self, event.stream_id)
+                elif isinstance(event, h2.events.StreamReset):
+                    self.origin.resets.put((event.stream_id, int(event.error_code)))
                 elif isinstance(event, h2.events.StreamEnded):
                     with self.origin.lock:
                         self.origin.requests.append((self.number, self.heads[event.stream_id][":path"], self.bodies[event.stream_id]))
@@ -48,12 +53,14 @@ class Connection:
 
 
 class Origin:
-    """`request(connection, stream)` is called when a request is complete."""
+    """`request(connection, stream)` is called when a request is complete, `opened` at its head, `data` after each piece of its content."""
 
-    def __init__(self, shared, request, streams=None, window=None):
+    def __init__(self, shared, request, streams=None, window=None, upgrades=None, opened=None, data=None):
         codes = h2.settings.SettingCodes
-        given = {codes.MAX_CONCURRENT_STREAMS: streams, codes.INITIAL_WINDOW_SIZE: window}
+        given = {codes.MAX_CONCURRENT_STREAMS: streams, codes.INITIAL_WINDOW_SIZE: window, codes.ENABLE_CONNECT_PROTOCOL: upgrades}
         self.request, self.settings = request, {k: v for k, v in given.items() if v is not None}
+        self.opened, self.data = opened or (lambda *_: None), data or (lambda *_: None)
+        self.resets = queue.Queue()  # (stream, error code)
         self.requests, self.connections, self.lock = [], 0, threading.Lock()
         pem, key = shared.authority.issue("good")
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -101,8 +108,8 @@ class Origin:
 
 
 @contextlib.contextmanager
-def origin(shared, request, streams=None, window=None):
-    o = Origin(shared, request, streams, window)
+def origin(shared, request, **more):
+    o = Origin(shared, request, **more)
     try:
         yield o
     finally:

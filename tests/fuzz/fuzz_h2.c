@@ -225,8 +225,13 @@ static void request(struct owner *o)
     fine(head_set(&head, &head.scheme, SPAN("https")));
     fine(head_set(&head, &head.host, SPAN("ex.org")));
     fine(head_set(&head, &head.path, SPAN("/")));
-    bool end = dice(o, 2), can = h2_can_request(o->h2);
-    enum err e = o->n < STREAMS ? h2_request(o->h2, &head, end, &s) : ERR_REFUSED;
+    bool upgrade = h2_can_upgrade(o->h2) && dice(o, 2);
+    if (upgrade)
+        fine(headers_add(&head.headers, SPAN("Upgrade"), SPAN("websocket")));
+    bool end = !upgrade && dice(o, 2), can = h2_can_request(o->h2);
+    enum err e = o->n >= STREAMS ? ERR_REFUSED
+                 : upgrade       ? h2_request_upgrade(o->h2, &head, &s)
+                                 : h2_request(o->h2, &head, end, &s);
     must(e == ERR_OK || e == ERR_REFUSED || !can);
     if (!e) {
         stream_of(o, s)->finished = end;
@@ -256,6 +261,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct span wire = span_of(data + 3, size - 3);
     struct buf all = BUF_INIT, out = BUF_INIT;
     fine(h2_create(&o->h2, o->role, &events, o));
+    if (o->role == H2_SERVER && data[0] & 4)
+        h2_allow_upgrade(o->h2);
     for (size_t i = 0; o->role == H2_CLIENT && i < 4; i++)
         request(o);
     bool on = output(o, &out);
