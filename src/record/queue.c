@@ -1,6 +1,6 @@
 /* queue.c: one mutex, two conditions, two lists. It is taken once in 64 KB or once a loop turn, so it is never contended for long.
  *
- * Invariants: made <= limit; every block is in `head`, in `spare`, or with one thread; `bytes` is what `head` and the writer hold. The
+ * Invariants: made <= limit; every block is in `head`, in `spare` (SPARE_KEPT at most), in `cold`, or with one thread; `bytes` is what `head` and the writer hold. The
  * writer is woken when it sleeps with nothing to do and when enough has gathered, not for every turn of every worker: it wakes by itself
  * `gather_ns` after the first. */
 #include "record/queue.h"
@@ -10,14 +10,19 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-enum { ENOUGH_BYTES = 1 << 20 };
+enum {
+    ENOUGH_BYTES = 1 << 20,
+    SPARE_KEPT = 8, /* blocks that keep their memory: what a burst took beyond them the system has back */
+};
 
 struct queue {
     pthread_mutex_t lock;
     pthread_cond_t filled, space;
-    struct block *head, *tail, *spare;
-    size_t made, limit;
+    struct block *head, *tail, *spare, *cold;
+    size_t made, limit, spare_n;
     uint64_t bytes, stalls;
     uint64_t since_ns,
         age_max_ns;   /* when the oldest note came that is not committed, 0: none; how old it may be, 0: no bound */
@@ -30,6 +35,15 @@ static struct block *block_new(void)
 {
     struct block *b = mem_new(1, sizeof *b);
     return b;
+}
+
+/* Its pages are the system's again, until it is filled. */
+static void block_cool(struct block *b)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)b->bytes + page - 1) & ~(page - 1);
+    uintptr_t to = (uintptr_t)(b->bytes + sizeof b->bytes) & ~(page - 1);
+    if (from < to)
+        (void)madvise(b->bytes + (from - (uintptr_t)b->bytes), to - from, MADV_DONTNEED);
 }
 
 enum err queue_create(struct queue **out, unsigned workers, uint64_t bytes_max, uint64_t age_max_ns)
@@ -58,6 +72,7 @@ enum err queue_create(struct queue **out, unsigned workers, uint64_t bytes_max, 
         }
         b->next = q->spare;
         q->spare = b;
+        q->spare_n++;
         q->made++;
     }
     return ERR_OK;
@@ -80,6 +95,7 @@ void queue_destroy(struct queue **q)
         return;
     blocks_free(it->head);
     blocks_free(it->spare);
+    blocks_free(it->cold);
     (void)pthread_mutex_destroy(&it->lock);
     (void)pthread_cond_destroy(&it->filled);
     (void)pthread_cond_destroy(&it->space);
@@ -91,9 +107,12 @@ static struct block *queue_empty_block(struct queue *q)
 {
     bool stalled = false;
     for (;;) {
-        struct block *b = q->spare;
-        if (b)
+        struct block *b = q->spare ? q->spare : q->cold;
+        if (b && b == q->spare) {
             q->spare = b->next;
+            q->spare_n--;
+        } else if (b)
+            q->cold = b->next;
         else if (q->made < q->limit && (b = block_new()) != NULL)
             q->made++;
         if (b) {
@@ -219,8 +238,13 @@ void queue_recycle(struct queue *q, struct block *b)
     (void)pthread_mutex_lock(&q->lock);
     assert(q->bytes >= b->n);
     q->bytes -= b->n;
-    b->next = q->spare;
-    q->spare = b;
+    bool cold = q->spare_n >= SPARE_KEPT;
+    struct block **list = cold ? &q->cold : &q->spare;
+    q->spare_n += !cold;
+    if (cold)
+        block_cool(b);
+    b->next = *list;
+    *list = b;
     if (q->waiting)
         (void)pthread_cond_signal(&q->space);
     (void)pthread_mutex_unlock(&q->lock);

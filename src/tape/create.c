@@ -219,7 +219,7 @@ static enum err configure(sqlite3 *db, const char *path, struct buf *problem)
     (void)snprintf(
         pragmas, sizeof pragmas,
         "PRAGMA synchronous=NORMAL; PRAGMA secure_delete=0; PRAGMA wal_autocheckpoint=%d; PRAGMA journal_size_limit=%d; "
-        "PRAGMA cache_size=-4096; PRAGMA foreign_keys=0",
+        "PRAGMA cache_size=-1024; PRAGMA foreign_keys=0",
         (int)(WAL_BYTES / (page_bytes > 0 ? page_bytes : PAGE_BYTES)), WAL_KEPT_BYTES);
     if (!e)
         e = db_exec(db, pragmas);
