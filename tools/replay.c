@@ -7,15 +7,25 @@
 #include "replay/report.h"
 #include "tape/filter.h"
 #include "tools/output.h"
+#include "tools/rules_file.h"
 #include "tools/say.h"
 #include "tools/serve.h"
 
 #include <stdio.h>
 
+struct given {
+    enum option_id id;
+    const char *value;
+};
+
 struct replay {
     struct serve_options serve;
     struct rules rules;
     bool fail_on_given;
+    struct given *given; /* what the command line says: it comes on top of the file's rules */
+    size_t given_n;
+    const char *rules_path; /* --rules; NULL: looked for */
+    struct buf rules_found, rules_refused;
     const char **paths;
     size_t paths_n;
     const char *filter_text, *report, *junit; /* NULL: none */
@@ -38,9 +48,9 @@ static enum err take_filter(struct replay *r, const char *value, struct buf *pro
     return tape_filter_parse(&r->filter, span_str(value), problem);
 }
 
-static enum err replay_option(void *ctx, enum option_id id, const char *value, struct buf *problem)
+/* ERR_NOT_FOUND: it is no rule. */
+static enum err take_rule(struct replay *r, enum option_id id, const char *value, struct buf *problem)
 {
-    struct replay *r = ctx;
     switch ((int)id) {
     case OPT_MATCH:
         return rules_match(&r->rules, value, problem);
@@ -53,10 +63,32 @@ static enum err replay_option(void *ctx, enum option_id id, const char *value, s
     case OPT_MAP:
         return rules_map(&r->rules, value, problem);
     case OPT_FAIL_ON:
-        r->fail_on_given = true;
         return rules_fail_on(&r->rules, value, problem);
     case OPT_MISS_STATUS:
         return rules_miss_status(&r->rules, value, problem);
+    default:
+        return ERR_NOT_FOUND;
+    }
+}
+
+static enum err replay_option(void *ctx, enum option_id id, const char *value, struct buf *problem)
+{
+    struct replay *r = ctx;
+    enum err e = take_rule(r, id, value, problem);
+    if (!e) {
+        struct given *more = mem_resize(r->given, r->given_n + 1, sizeof *more);
+        if (!more)
+            return ERR_NOMEM;
+        r->given = more;
+        more[r->given_n++] = (struct given){id, value};
+        r->fail_on_given |= id == OPT_FAIL_ON;
+    }
+    if (e != ERR_NOT_FOUND)
+        return e;
+    switch ((int)id) {
+    case OPT_RULES:
+        r->rules_path = value;
+        return ERR_OK;
     case OPT_TAG:
         r->rules.tag = true;
         return ERR_OK;
@@ -85,6 +117,30 @@ static enum err replay_operand(void *ctx, const char *text, struct buf *problem)
     return ERR_OK;
 }
 
+/* The file's rules first, then what the command line said: of maps the first that fits is taken, so there the order is the other way round. */
+static enum err settle_rules(struct replay *r, struct buf *problem)
+{
+    bool tag = r->rules.tag;
+    enum err e = r->rules_path ? buf_put_str(&r->rules_found, r->rules_path)
+                               : rules_file_find(r->paths[0], &r->rules_found, &r->rules_refused);
+    if (e || r->rules_found.n == 0)
+        return e;
+    const char *path = buf_cstr(&r->rules_found);
+    if (!path)
+        return ERR_NOMEM;
+    rules_free(&r->rules);
+    r->rules.tag = tag;
+    for (size_t i = 0; !e && i < r->given_n; i++)
+        if (r->given[i].id == OPT_MAP)
+            e = take_rule(r, r->given[i].id, r->given[i].value, problem);
+    if (!e)
+        e = rules_file_read(&r->rules, path, &r->fail_on_given, problem);
+    for (size_t i = 0; !e && i < r->given_n; i++)
+        if (r->given[i].id != OPT_MAP)
+            e = take_rule(r, r->given[i].id, r->given[i].value, problem);
+    return e;
+}
+
 static enum err settle(struct replay *r, int argc, char **argv, int rest, struct buf *problem)
 {
     if (r->paths_n == 0) {
@@ -92,6 +148,8 @@ static enum err settle(struct replay *r, int argc, char **argv, int rest, struct
         return e ? e : ERR_USAGE;
     }
     enum err e = serve_settle(&r->serve, argc, argv, rest, problem);
+    if (!e)
+        e = settle_rules(r, problem);
     if (!r->fail_on_given)
         r->rules.fail_on = r->serve.command ? BIT(FAIL_ON_MISS) : 0;
     return e;
@@ -117,6 +175,12 @@ static enum err replay_prepare(void *ctx, const struct log *log, struct buf *pro
         .names_from_certificate = tls_certificate_names,
     };
     r->log = log;
+    if (r->rules_refused.n > 0)
+        log_write(log, LOG_WARN, "rules",
+                  "%s is not read, for others may have written it; if you trust it, say --rules %s",
+                  say_text(&r->rules_refused), say_text(&r->rules_refused));
+    if (r->rules_found.n > 0)
+        log_write(log, LOG_INFO, "rules", "rules from %s", say_text(&r->rules_found));
     enum err e = r->report ? output_probe(r->report, problem) : ERR_OK;
     if (!e && r->junit)
         e = output_probe(r->junit, problem);
@@ -237,6 +301,9 @@ static void replay_free(struct replay *r)
     tape_filter_destroy(&r->filter);
     rules_free(&r->rules);
     mem_free(r->paths);
+    mem_free(r->given);
+    buf_free(&r->rules_found);
+    buf_free(&r->rules_refused);
     serve_options_free(&r->serve);
 }
 
@@ -260,9 +327,10 @@ int replay_main(int argc, char **argv)
     rules_init(&r.rules);
     int code = options_read(COMMAND_REPLAY, argc, argv, &sink, &rest);
     struct buf problem = BUF_INIT;
-    if (code < 0 && settle(&r, argc, argv, rest, &problem)) {
+    enum err e = code < 0 ? settle(&r, argc, argv, rest, &problem) : ERR_OK;
+    if (e) {
         say("%s", say_text(&problem));
-        code = 2;
+        code = e == ERR_USAGE ? 2 : r.serve.command ? 125 : e == ERR_NOMEM ? 1 : 3;
     }
     buf_free(&problem);
     if (code < 0)

@@ -117,7 +117,7 @@ GARBAGE = {
     "OPT_FAIL_ON": [("hits", "miss, unused, repeat"), ("miss,hits", "'hits'")],
     "OPT_MISS_STATUS": [("99", "between 200 and 599"), ("600", "between 200 and 599"), ("ok", "between 200 and 599")],
 }
-FILES = {"OPT_OUTPUT_TAPE", "OPT_OUTPUT_FILE", "OPT_PORT_FILE", "OPT_CA_DIR", "OPT_UPSTREAM_CA", "OPT_REPORT", "OPT_JUNIT"}
+FILES = {"OPT_OUTPUT_TAPE", "OPT_OUTPUT_FILE", "OPT_PORT_FILE", "OPT_CA_DIR", "OPT_UPSTREAM_CA", "OPT_REPORT", "OPT_JUNIT", "OPT_RULES"}
 WITH_VALUE = [(row[0], row[1], command) for row in option_rows() if row[2] for command in row[3]]
 
 
@@ -133,7 +133,8 @@ def test_values_that_an_option_cannot_take(here, identifier, option, command):
     end = ["--", "touch", "ran"] if serving else []
     here.refuses(2, *start, f"--{option}=", *end, words=[f"--{option}:", "empty"])
     if identifier in FILES:
-        for code, more in ((125, end), (1, ["-l0"])) if serving else ((1, []),):
+        alone = 3 if identifier == "OPT_RULES" else 1  # an input
+        for code, more in ((125, end), (alone, ["-l0"])) if serving else ((1, []),):
             sentence = here.refuses(code, *start, f"--{option}=notes.txt/x", *more, words=["notes.txt/x"])
             assert re.search("not a directory|not found", sentence, re.IGNORECASE), sentence
         return
