@@ -40,6 +40,11 @@ def go_h2origin():
     return _go("h2origin", CLIENTS / "h2origin.go")
 
 
+def go_shapes():
+    """The path of clients/shapes.go as a program."""
+    return _go("shapes", CLIENTS / "shapes.go")
+
+
 def java_client(name):
     """What follows `java` on a command line that runs clients/NAME.java."""
     folder = _build(f"java-{name}", CLIENTS / f"{name}.java", ("javac", "-d", BUILT / f"java-{name}", CLIENTS / f"{name}.java"), clean_env())
