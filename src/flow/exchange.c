@@ -71,6 +71,23 @@ static void exchange_tell_response(struct exchange *x, const struct event *event
         messages_part(x, true, event);
 }
 
+static uint64_t stated_length(const struct exchange *x, const struct head *head)
+{
+    struct span value;
+    uint64_t length;
+    if (x->asks_head || head->status == 204 || head->status == 304)
+        return 0;
+    if (!headers_find(&head->headers, SPAN("Content-Length"), &value) || !span_to_u64(value, UINT64_MAX - 1, &length))
+        return UINT64_MAX;
+    return length;
+}
+
+/* HTTP/2 says that a message ends apart from its content: a client that counts leaves when it has what the head stated, and misses nothing. */
+static bool exchange_is_whole(const struct exchange *x)
+{
+    return x->kind == FLOW_HTTP && x->request_ended && x->response_begun && x->response_bytes == x->response_length;
+}
+
 void exchange_destroy(struct exchange **x, enum err why, const char *reason)
 {
     struct exchange *it = *x;
@@ -84,6 +101,8 @@ void exchange_destroy(struct exchange **x, enum err why, const char *reason)
     }
     if (!it->response_ended && why) {
         struct event event = {.part = PART_ERROR, .at_ns = clock_mono_ns(), .error = why, .reason = reason};
+        if (exchange_is_whole(it))
+            event = (struct event){.part = PART_END, .at_ns = event.at_ns};
         exchange_tell_response(it, &event);
     }
     for (size_t i = 0; it->tapped && i < p->taps_n; i++)
@@ -112,6 +131,7 @@ static void exchange_to_origin(struct exchange *x, const struct event *event)
         x->request_ended = true;
     if (event->part == PART_HEAD) {
         x->origin_open = true;
+        x->asks_head = span_eq(head_span(event->head, event->head->method), SPAN("HEAD"));
         origin->ops->open(origin, x);
     }
     if (x->origin_open)
@@ -152,8 +172,10 @@ void exchange_pass_request(struct exchange *x, const struct filter *from, const 
 void exchange_response(struct exchange *x, const struct event *event)
 {
     assert(!x->response_ended);
-    if (event->part == PART_HEAD)
+    if (event->part == PART_HEAD) {
         x->response_begun = true;
+        x->response_length = stated_length(x, event->head);
+    }
     if (event->part == PART_BODY)
         x->response_bytes += event->data.n;
     if (event->part == PART_END || event->part == PART_ERROR) {

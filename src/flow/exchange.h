@@ -87,6 +87,7 @@ struct exchange {
     bool tunnel_tls; /* FLOW_TUNNEL: the client's TLS was taken off; towards the origin it is put on again */
     uint64_t request_bytes, response_bytes;           /* body bytes after transfer-decoding, so far */
     uint64_t request_wire_bytes, response_wire_bytes; /* heads and framing included, where known; kept by the legs */
+    uint64_t response_length; /* body bytes that the response's head lets expect; UINT64_MAX: it does not say */
 
     /* wiring */
     const struct pipeline *pipeline;   /* borrowed */
@@ -96,6 +97,7 @@ struct exchange {
     void *filter_state[EXCHANGE_FILTERS_MAX];
     bool origin_open; /* origin->open() was called and neither end, error nor cancel since */
     bool tapped;      /* the taps were told of it */
+    bool asks_head;   /* a HEAD request */
     bool request_ended, response_begun, response_ended;
     bool half_closed;          /* the response has ended, and the origin goes on listening */
     struct messages *messages; /* what reads them; NULL: there are none */
@@ -108,7 +110,7 @@ MUST_USE enum err exchange_create(struct exchange **out, uint64_t id, enum flow_
                                   const struct exchange_client *ops, void *client_ctx);
 
 /* Ends it: an origin still at work is cancelled, `why` (for the taps: ERR_CLOSED when the client hung up) is recorded unless the response had
- * ended. Clears *x (may be NULL). No callback comes after it. */
+ * ended, or all that its head stated had come. Clears *x (may be NULL). No callback comes after it. */
 void exchange_destroy(struct exchange **x, enum err why, const char *reason);
 
 /* Client leg: one part of the request. After PART_END or PART_ERROR nothing more, but for the raw bytes of an upgrade. */

@@ -30,7 +30,7 @@ class Http2(http2_client.Client):
         assert data, "the connection was closed"
         for event in self.h2.receive_data(data):
             if isinstance(event, (h2.events.InformationalResponseReceived, h2.events.ResponseReceived, h2.events.TrailersReceived)):
-                self.heads[event.stream_id].append([f"{name}: {value}" for name, value in event.headers])
+                self.heads[event.stream_id].append([f"HTTP/2 {value}" if name == ":status" else f"{name}: {value}" for name, value in event.headers])
             elif isinstance(event, h2.events.DataReceived):
                 self.got[event.stream_id] += event.data
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -73,4 +73,4 @@ def ask_with_trailers(walk, target, shape):
         stream = client.post([(":method", "POST"), (":scheme", walk.scheme), (":authority", walk.authority), (":path", target), ("x-case", "Kept"),
                               ("trailer", ", ".join(n for n, _ in shape.trailers))], shape.body, shape.trailers)
         body = client.finish(stream)
-        return "2", int(client.heads[stream][-1][0].split()[-1]) if len(client.heads[stream]) == 1 else 0, client.heads[stream], body
+        return "2", int(client.heads[stream][0][0].split()[1]), client.heads[stream], body

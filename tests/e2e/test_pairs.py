@@ -40,7 +40,7 @@ def told(answer, cell, lane):
         drop = HOP | ({"transfer-encoding"} if not lane.mirrored or cell == "until close" else set())
         fields = [[name, "…" if name.lower() == "date" else value] for name, value in fields if name.lower() not in drop]
         if not lane.mirrored:
-            fields = [[name.lower() if not name.startswith("HTTP/") else name.split()[1], value] for name, value in fields]
+            fields = [[name.split()[1] if name.startswith("HTTP/") else name.lower(), value] for name, value in fields]
         if fields and not (lane.client == H2 and fields[0][0].split()[-1] == "100"):
             blocks.append(fields)
     return {**answer, "version": None, "blocks": blocks}

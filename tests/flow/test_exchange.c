@@ -407,6 +407,48 @@ static void test_cancelling(void **state)
     }
 }
 
+/* HTTP/2 may say the end of a message after all of its content, and a client that counts has gone by then. */
+static void test_a_client_that_has_all_of_it_leaves(void **state)
+{
+    static const struct {
+        const char *method, *length;
+        unsigned status;
+        bool asked_all, body;
+        enum err want;
+    } cases[] = {
+        {"GET", "3", 200, true, true, ERR_OK},      {"GET", "4", 200, true, true, ERR_CLOSED},
+        {"GET", NULL, 200, true, true, ERR_CLOSED}, {"GET", "3", 200, false, true, ERR_CLOSED},
+        {"GET", "x", 200, true, true, ERR_CLOSED},  {"GET", "0", 200, true, false, ERR_OK},
+        {"HEAD", "3", 200, true, false, ERR_OK},    {"GET", "3", 304, true, false, ERR_OK},
+        {"GET", NULL, 204, true, false, ERR_OK},    {"GET", NULL, 200, true, false, ERR_CLOSED},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct rig r;
+        rig_open(&r, NULL, NULL);
+        assert_int_equal(head_set(&r.head, &r.head.method, span_str(cases[i].method)), ERR_OK);
+        ask(&r, PART_HEAD);
+        if (cases[i].asked_all)
+            ask(&r, PART_END);
+        head_clear(&r.head, HEAD_RESPONSE);
+        r.head.status = cases[i].status;
+        if (cases[i].length)
+            assert_int_equal(headers_add(&r.head.headers, SPAN("content-length"), span_str(cases[i].length)), ERR_OK);
+        answer(&r, PART_HEAD);
+        if (cases[i].body)
+            answer(&r, PART_BODY);
+        buf_clear(&r.diary.text);
+        exchange_destroy(&r.x, ERR_CLOSED, "the client is gone");
+        const char *end = cases[i].want ? "error" : "end";
+        char wanted[200];
+        (void)snprintf(wanted, sizeof wanted,
+                       "origin cancel\ntap1 response %s\ntap2 response %s\ntap1 finished \ntap2 finished \n", end, end);
+        check(&r.diary, wanted);
+        assert_int_equal(r.tap1.last_error, cases[i].want);
+        rig_close(&r);
+    }
+}
+
 static void test_the_origin_fails(void **state)
 {
     struct rig r;
@@ -578,6 +620,7 @@ int main(void)
         cmocka_unit_test(test_a_filter_that_answers),
         cmocka_unit_test(test_a_filter_that_delays),
         cmocka_unit_test(test_cancelling),
+        cmocka_unit_test(test_a_client_that_has_all_of_it_leaves),
         cmocka_unit_test(test_the_origin_fails),
         cmocka_unit_test(test_the_client_fails),
         cmocka_unit_test(test_what_comes_after_the_answer_is_dropped),
