@@ -162,7 +162,7 @@ size_t headers_remove(struct headers *h, struct span name)
 
 enum err headers_set(struct headers *h, struct span name, struct span value)
 {
-    /* The old fields go last, so that a failure leaves the list as it was. */
+    /* The old values go last, so that a failure leaves the list as it was. */
     struct header_slice field;
     struct span old;
     enum err e = headers_find(h, name, &old) ? ERR_OK : headers_grow(h);
@@ -170,8 +170,19 @@ enum err headers_set(struct headers *h, struct span name, struct span value)
         e = field_put(h, name, value, name, &field);
     if (e)
         return e;
-    (void)headers_remove(h, headers_span(h, field.name));
-    h->fields[h->n++] = field;
+    uint32_t kept = 0;
+    bool placed = false;
+    for (uint32_t i = 0; i < h->n; i++) {
+        bool same = span_eq_nocase(headers_span(h, h->fields[i].name), headers_span(h, field.name));
+        if (same && !placed)
+            h->fields[i].value = field.value;
+        if (!same || !placed)
+            h->fields[kept++] = h->fields[i];
+        placed |= same;
+    }
+    h->n = kept;
+    if (!placed)
+        h->fields[h->n++] = field;
     return ERR_OK;
 }
 

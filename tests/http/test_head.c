@@ -52,13 +52,18 @@ static void test_list(void **state)
     check_list(&h, "ACCEPT=x, \"y, z\" ,W;Empty=;");
     assert_int_equal(headers_set(&h, SPAN("accept"), SPAN("q")), ERR_OK);
     assert_int_equal(headers_set(&h, SPAN("New"), SPAN("n")), ERR_OK);
-    check_list(&h, "Empty=;accept=q;New=n;");
+    check_list(&h, "ACCEPT=q;Empty=;New=n;");
     check_list(&copy, "Set-Cookie=a=1;ACCEPT=x, \"y, z\" ,W;set-cookie=b=2;Empty=;");
     /* What lies in the list itself may be added to it. */
     for (size_t i = 0; i < 200; i++)
         assert_int_equal(headers_add(&copy, headers_at(&copy, i).name, headers_at(&copy, i / 2).value), ERR_OK);
     assert_true(span_eq(headers_at(&copy, 203).value, headers_at(&copy, 99).value));
     assert_int_equal(headers_set(&copy, headers_at(&copy, 0).name, headers_at(&copy, 0).value), ERR_OK);
+    assert_int_equal(headers_set(&copy, SPAN("SET-COOKIE"), SPAN("c")), ERR_OK);
+    assert_true(span_eq(headers_at(&copy, 0).name, SPAN("Set-Cookie")) &&
+                span_eq(headers_at(&copy, 0).value, SPAN("c")));
+    assert_true(span_eq(headers_at(&copy, 1).name, SPAN("ACCEPT")));
+    assert_int_equal(headers_remove(&copy, SPAN("set-cookie")), 1);
     headers_clear(&h);
     check_list(&h, "");
     headers_free(&h);
