@@ -53,6 +53,14 @@ LANES = {
     "h2-clear-h1-tls": Lane(H2, H1, ("http", "tls"), "reverse https", "--http2-prior-knowledge", ("https", "tls", "--http1.1")),
 }
 
+# A tape is replayed for clients of the other version, too: those of a lane, and what they are called.
+OTHERS = {
+    "h1-tls-h1": {"h2": Lane(H2, H1, ("https", "tls"), "reverse https", "--http2"),
+                  "h2-clear": Lane(H2, H1, ("http", "tls"), "reverse https", "--http2-prior-knowledge")},
+    "h2-tls-h2": {"h1": Lane(H1, H2, ("https", "tls"), "connect", "--http1.1"),
+                  "h1-clear": Lane(H1, H2, ("http", "tls"), "reverse https", "--http1.1")},
+}
+
 
 class Shape:
     """A request by curl; with `trailers` by a client of ours, since curl sends none."""
@@ -343,23 +351,26 @@ def walk(server, lane_name, shared, folder):
     tape = folder / "pairs.tape"
     running = []
 
-    def through(command, *argv):
+    def through(lane, command, *argv):
         running.append(Ringtape(folder, command, *argv, *lane.reverse(ports), ca_dir=shared.ca_dir))
         w = Walk(lane, ports, folder, shared.ca, running[-1].port)
-        told = {cell: w.ask(cell, shape) for cell, shape in shapes.items()}
-        return told
+        return {cell: w.ask(cell, shape) for cell, shape in shapes.items()}
 
     try:
         ports = origin.named
         w = Walk(lane, ports, folder, shared.authority.pem, None)
         straight = {cell: w.ask(cell, shape) for cell, shape in shapes.items()}
         saw_straight = origin.seen(len(shapes))
-        recorded = through("record", "--workers", "1", "-o", tape, "--upstream-ca", shared.authority.pem, *lane.options)
+        recorded = through(lane, "record", "--workers", "1", "-o", tape, "--upstream-ca", shared.authority.pem, *lane.options)
         saw = origin.seen(2 * len(shapes))[len(saw_straight):]
         running[-1].stop()
         origin.stop()
-        replayed = through("replay", tape)
+        replayed = through(lane, "replay", tape)
         running[-1].stop()
+        others = {}
+        for name, other in OTHERS.get(lane_name, {}).items():
+            others[name] = through(other, "replay", tape)
+            running[-1].stop()
     finally:
         origin.stop()
         for r in running:
@@ -370,6 +381,7 @@ def walk(server, lane_name, shared, folder):
     for cell in shapes:
         key = w.target(cell, "/").split("=")[1]
         out[cell] = {"straight": straight[cell], "recorded": recorded[cell], "replayed": replayed[cell], "flows": on_tape.get(key, []),
+                     "others": {name: told[cell] for name, told in others.items()},
                      "saw straight": [s for s in saw_straight if s["cell"] == key], "saw": [s for s in saw if s["cell"] == key]}
     return out
 

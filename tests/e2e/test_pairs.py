@@ -81,3 +81,13 @@ def test_cell(table, server, lane, cell):
         assert sorted([n.lower(), v] for n, v in flow["request"][3]) == sorted([n.lower(), v] for n, v in through["trailers"])
     informational = [int(block[0].split()[1]) for block in recorded["blocks"] if block[0].startswith("HTTP/") and block[0].split()[1][0] == "1"]
     assert flow["informational"] == informational
+
+
+OTHERS = [(lane, other, cell) for lane, others in pairs.OTHERS.items() for other in others for cell in SERVERS["node"][1]]
+
+
+@pytest.mark.parametrize("lane, other, cell", OTHERS, ids=["-for-".join(c[:2]).replace(" ", "_") + f"-{c[2]}".replace(" ", "_") for c in OTHERS])
+def test_replay_for_a_client_of_the_other_version(table, lane, other, cell):
+    way, found = pairs.OTHERS[lane][other], table("node", lane)[cell]
+    assert "HTTP/" + found["others"][other]["version"] == way.client
+    assert told(found["others"][other], cell, way) == told(found["recorded"], cell, way)
