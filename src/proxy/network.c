@@ -563,6 +563,14 @@ static enum err ride_head(void *ctx, const struct head *head, bool end)
     return ERR_OK;
 }
 
+static enum err ride_informational(void *ctx, const struct head *head)
+{
+    struct call *call = ctx;
+    call->keep = false; /* what was passed on cannot be told twice */
+    call->heard = true;
+    return call_http_informational(ctx, head);
+}
+
 static enum err ride_body(void *ctx, struct span bytes)
 {
     struct call *call = ctx;
@@ -592,7 +600,7 @@ static void ride_failed(void *ctx, enum err why, bool untouched, const char *rea
 
 static const struct shared_user ride_user = {
     .head = ride_head,
-    .informational = call_http_informational,
+    .informational = ride_informational,
     .body = ride_body,
     .trailers = call_http_trailers,
     .done = call_http_end,
