@@ -184,7 +184,7 @@ static bool step_informational(struct play *p)
     struct head head = HEAD_INIT;
     int64_t at_ns;
     if (!json_element_next(&p->informational_rest, &element)) {
-        play_enter(p, PLAY_HEAD);
+        play_enter(p, p->head.status != 0 ? PLAY_HEAD : PLAY_END);
         return true;
     }
     bool go_on = true;

@@ -92,9 +92,13 @@ static enum err copy_head(struct play *p, const struct tape_flow *f)
         e = head_set(&p->head, &p->head.version, f->response_version);
     if (!e && f->response_trailers.n > 0)
         e = tape_headers(f->response_trailers, &p->trailers);
+    return e;
+}
+
+static enum err copy_informational(struct play *p, const struct tape_flow *f)
+{
     buf_clear(&p->informational);
-    if (!e)
-        e = buf_put(&p->informational, f->informational);
+    enum err e = buf_put(&p->informational, f->informational);
     p->informational_rest = buf_span(&p->informational);
     return e;
 }
@@ -153,12 +157,13 @@ static enum err copy_flow(struct play *p, const struct tape_flow *f)
     p->early = f->response_begin_ns >= 0 && (f->request_end_ns < 0 || f->response_begin_ns < f->request_end_ns);
     p->end_at_ns = f->response_end_ns;
     copy_ending(p, f);
-    if (!answered)
-        return ERR_OK;
+    enum err e = copy_informational(p, f);
+    if (e || !answered)
+        return e;
     if (f->status < 101 || (f->status < 200 && (f->status != 101 || !p->raw)) || f->status > 999 ||
         (p->tunnel && !p->raw))
         return ERR_CORRUPT;
-    enum err e = copy_head(p, f);
+    e = copy_head(p, f);
     if (!e) {
         check_length(p);
         p->hold = !p->raw && was_left(p, f);
@@ -190,8 +195,8 @@ static enum err load_flow(struct play *p)
 static void begin_answer(struct play *p)
 {
     p->anchor_ns = p->player->scheduler->now_ns(p->player->scheduler);
-    bool head = p->head.status != 0;
-    play_enter(p, head ? PLAY_INFORMATIONAL : PLAY_END);
+    bool said = p->head.status != 0 || p->informational_rest.n > 0;
+    play_enter(p, said ? PLAY_INFORMATIONAL : PLAY_END);
     play_wake(p, 0);
 }
 
