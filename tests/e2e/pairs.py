@@ -277,6 +277,11 @@ SERVERS = {
 
 # --- clients ------------------------------------------------------------------------------------------------------------
 
+def key(cell):
+    """The cell's name where it stands in a URL."""
+    return re.sub("[,']", "", cell).replace(" ", "-")
+
+
 class Walk:
     """One client after another, all the same way: `port` of ringtape, or None: straight."""
 
@@ -284,9 +289,11 @@ class Walk:
         self.lane, self.ports, self.folder, self.ca, self.port = lane, ports, folder, ca, port
         self.scheme, self.reached, self.how = lane.straight if port is None else (lane.scheme, lane.named, lane.how)
         self.authority = f"localhost:{ports[lane.named]}"
+        self.told = folder / f"told-{port or 'straight'}"
+        self.told.mkdir(exist_ok=True)
 
     def target(self, cell, path):
-        return f"{path}{'&' if '?' in path else '?'}cell={cell.replace(' ', '-').replace(',', '')}"
+        return f"{path}{'&' if '?' in path else '?'}cell={key(cell)}"
 
     def _route(self):
         if self.port is None or self.lane.way.startswith("reverse"):
@@ -294,10 +301,10 @@ class Walk:
         return ["-x", f"http://127.0.0.1:{self.port}", *(["-p"] if self.lane.way == "connect" else []), "--suppress-connect-headers"]
 
     def curl(self, cell, shape):
-        head, body = self.folder / "head", self.folder / "body"
+        head, body = (self.told / f"{key(cell)}.{part}" for part in ("head", "body"))
         head.write_bytes(b"")
         body.write_bytes(b"")
-        done = run("curl", "-sS", "-m", "60", self.how, "--path-as-is", "--cacert", self.ca, "-o", body, "-D", head, "-w", "%{http_version} %{response_code}",
+        done = run("curl", "-sSN", "-m", "60", self.how, "--path-as-is", "--cacert", self.ca, "-o", body, "-D", head, "-w", "%{http_version} %{response_code}",
                    *self._route(), *shape.curl, f"{self.scheme}://{self.authority}{self.target(cell, shape.path)}", check=False, input=shape.stdin or b"",
                    env=clean_env(), cwd=self.folder)
         version, status = done.stdout.decode().split()
@@ -308,6 +315,12 @@ class Walk:
         if shape.trailers is None:
             return self.curl(cell, shape)
         return answer(0, *pairs_raw.ask_with_trailers(self, self.target(cell, shape.path), shape))
+
+    def broken(self, cell, whole):
+        """An answer that breaks off, or does not (whole). Not by curl in HTTP/2: it forgets what came together with a reset."""
+        if self.version == H2 and not whole:
+            return answer(*pairs_raw.get(self, key(cell), self.target(cell, "/break")))
+        return self.curl(cell, Shape("/break"))
 
     @property
     def version(self):
@@ -322,7 +335,7 @@ def answer(code, version, status, blocks, body, said=""):
 
 # --- a lane, walked ------------------------------------------------------------------------------------------------------
 
-def _on_tape(tape):
+def on_tape(tape):
     """What the tape has of each cell."""
     found = {}
     contents = {(b["flow"], b["side"]): b["content"] for b in rows(tape, "select * from bodies")}
@@ -331,7 +344,7 @@ def _on_tape(tape):
         trailers.setdefault((h["flow"], h["side"]), []).append([h["name"], h["value"]])
     for f in rows(tape, "select * from flow where kind = 'http' order by id"):
         cell = parse_qs(urlsplit(f["path"]).query)["cell"][0]
-        row = {"complete": f["complete"], "error": f["error"], "status": f["status"], "versions": [f["request_version"], f["response_version"]],
+        row = {"complete": f["complete"], "error": f["error"], "answered": f["answered"], "status": f["status"], "versions": [f["request_version"], f["response_version"]],
                "informational": [i[0] for i in json.loads(f["informational"] or "[]")]}
         for side in ("request", "response"):
             data = contents.get((f["id"], side)) or b""
@@ -376,13 +389,13 @@ def walk(server, lane_name, shared, folder):
         for r in running:
             if r.process.poll() is None:
                 r.kill()
-    on_tape = _on_tape(tape)
+    rows_of = on_tape(tape)
     out = {}
     for cell in shapes:
-        key = w.target(cell, "/").split("=")[1]
-        out[cell] = {"straight": straight[cell], "recorded": recorded[cell], "replayed": replayed[cell], "flows": on_tape.get(key, []),
+        at = key(cell)
+        out[cell] = {"straight": straight[cell], "recorded": recorded[cell], "replayed": replayed[cell], "flows": rows_of.get(at, []),
                      "others": {name: told[cell] for name, told in others.items()},
-                     "saw straight": [s for s in saw_straight if s["cell"] == key], "saw": [s for s in saw if s["cell"] == key]}
+                     "saw straight": [s for s in saw_straight if s["cell"] == at], "saw": [s for s in saw if s["cell"] == at]}
     return out
 
 

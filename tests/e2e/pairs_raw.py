@@ -4,6 +4,7 @@ import contextlib
 import ssl
 
 import h2.events
+import h2.exceptions
 import http2_client
 from raw import Client
 
@@ -14,6 +15,13 @@ class Http2(http2_client.Client):
     def __init__(self, sock):
         self.heads = {}
         super().__init__(sock)
+
+    def open(self, fields, end=True):
+        stream = self.h2.get_next_available_stream_id()
+        self.got[stream], self.heads[stream] = b"", []
+        self.h2.send_headers(stream, fields, end_stream=end)
+        self._send()
+        return stream
 
     def post(self, fields, body, trailers):
         stream = self.h2.get_next_available_stream_id()
@@ -74,3 +82,26 @@ def ask_with_trailers(walk, target, shape):
                               ("trailer", ", ".join(n for n, _ in shape.trailers))], shape.body, shape.trailers)
         body = client.finish(stream)
         return "2", int(client.heads[stream][0][0].split()[1]), client.heads[stream], body
+
+
+def get(walk, name, target):
+    """A request whose answer may break off: (exit code as curl's, version, status, blocks, body). What comes is put into the files where curl puts it."""
+    head, body = (walk.told / f"{name}.{part}" for part in ("head", "body"))
+    head.write_bytes(b"")
+    body.write_bytes(b"")
+    with connected(walk) as c:
+        client = Http2(c.sock)
+        stream = client.open([(":method", "GET"), (":scheme", walk.scheme), (":authority", walk.authority), (":path", target)])
+        code = 0
+        while stream not in client.ended:
+            try:
+                client._receive()
+            except (AssertionError, OSError, h2.exceptions.ProtocolError):  # the end of the connection, its reset, what may not be
+                code = 56
+                break
+            head.write_bytes(b"\r\n\r\n".join("\r\n".join(block).encode() for block in [*client.heads[stream], []]))
+            body.write_bytes(client.got[stream])
+        if not code and type(client.ended[stream]).__name__ == "StreamReset":
+            code = 92
+        blocks = client.heads[stream]
+        return code, "2", int(blocks[-1][0].split()[1]) if blocks else 0, blocks, client.got[stream]
