@@ -45,6 +45,11 @@ def go_shapes():
     return _go("shapes", CLIENTS / "shapes.go")
 
 
+def go_signs():
+    """The path of clients/signs.go as a program."""
+    return _go("signs", CLIENTS / "signs.go")
+
+
 def java_client(name):
     """What follows `java` on a command line that runs clients/NAME.java."""
     folder = _build(f"java-{name}", CLIENTS / f"{name}.java", ("javac", "-d", BUILT / f"java-{name}", CLIENTS / f"{name}.java"), clean_env())
