@@ -82,3 +82,27 @@ def test_the_next_event_waits_for_the_sign_of_the_one_before(session, signs, nam
             got.append((m["event"], m["event_id"], m["retry_ms"], text))
             text = b""
     assert got == EVENTS
+
+
+# name: (command without the base, "clear" or "tls", version)
+POLLS = {
+    "requests clear": ((PYTHON, CLIENTS / "signs.py", "requests", "poll"), "clear", "HTTP/1.1"),
+    "httpx TLS": ((PYTHON, CLIENTS / "signs.py", "httpx", "poll"), "tls", "HTTP/1.1"),
+    "httpx HTTP/2": ((PYTHON, CLIENTS / "signs.py", "httpx2", "poll"), "tls", "HTTP/2"),
+    "fetch clear": (("node", CLIENTS / "signs.js", "fetch", "poll"), "clear", "HTTP/1.1"),
+    "node HTTP/2": (("node", CLIENTS / "signs.js", "http2", "poll"), "tls", "HTTP/2"),
+}
+
+
+@pytest.mark.parametrize("name", POLLS)
+def test_a_long_poll_is_open_while_what_it_waits_for_is_asked(session, signs, name):
+    """The origin answers neither before both have come. In HTTP/2 they share both connections."""
+    command, how, version = POLLS[name]
+    out = session.both(signs, *command, signs.base(how), env=NODE, least=6)
+    assert out.count(b"told this") == 3 and out.count(b"passed on") == 3
+    found = rows(session.tape, "select path, request_version, client_connection, server_connection from flow")
+    assert {f["request_version"] for f in found} == {version}
+    for n in range(3):
+        pair = [f for f in found if f["path"].endswith(f"n={n}")]
+        for side in ("client_connection", "server_connection"):
+            assert len({f[side] for f in pair}) == (1 if version == "HTTP/2" else 2), (side, pair)
