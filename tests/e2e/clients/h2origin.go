@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"os"
 	"sort"
+	"strconv"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -37,6 +39,19 @@ func main() {
 		w.WriteHeader(103)
 		io.WriteString(w, "after hints\n")
 	})
+	mux.HandleFunc("/many-hints", func(w http.ResponseWriter, r *http.Request) {
+		for i := 0; i < 3; i++ {
+			w.Header().Set("Link", fmt.Sprintf("</%d.css>; rel=preload", i))
+			w.WriteHeader(103)
+			w.WriteHeader(102)
+		}
+		w.Header().Del("Link")
+		io.WriteString(w, "after many\n")
+	})
+	mux.HandleFunc("/refused", func(w http.ResponseWriter, r *http.Request) { // without a look at the body: no 100
+		w.WriteHeader(413)
+		io.WriteString(w, "too much\n")
+	})
 	mux.HandleFunc("/big", func(w http.ResponseWriter, r *http.Request) {
 		piece := []byte(strings.Repeat("0123456789abcdef", 4096))
 		for i := 0; i < 512; i++ { // 32 MB
@@ -44,6 +59,41 @@ func main() {
 				return
 			}
 		}
+	})
+	mux.HandleFunc("/zeros", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.ParseInt(r.URL.Query().Get("n"), 10, 64)
+		w.Header().Set("Content-Length", fmt.Sprint(n))
+		piece := make([]byte, 65536)
+		for ; n > 0; n -= int64(len(piece)) {
+			if _, err := w.Write(piece[:min(n, int64(len(piece)))]); err != nil {
+				return
+			}
+		}
+	})
+	mux.HandleFunc("/sink", func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		fmt.Fprintf(w, "%d of %d %v\n", n, r.ContentLength, err)
+	})
+	mux.HandleFunc("/unframed", func(w http.ResponseWriter, r *http.Request) { // no Content-Length: up to the close, or up to END_STREAM
+		n, _ := strconv.Atoi(r.URL.Query().Get("n"))
+		body := strings.Repeat("0123456789", n/10)
+		if r.ProtoMajor == 1 {
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"+body)
+				c.Close()
+			}
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(200)
+		w.(http.Flusher).Flush()
+		io.WriteString(w, body)
+	})
+	mux.HandleFunc("/ranges", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"one"`)
+		w.Header().Set("Content-Type", "text/plain")
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(strings.Repeat("0123456789", 10)))
 	})
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { // each piece goes back as it comes; in HTTP/1.1, where Go cannot, at the end
 		if r.ProtoMajor == 1 {
