@@ -1,9 +1,11 @@
 """gRPC (Python grpcio): every kind of call is recorded, and answered the same with the server switched off."""
 
+import json
+
 import pytest
 from origins import PortFile
 from programs import CLIENTS
-from support import clean_env, flows, rows
+from support import RINGTAPE, clean_env, flows, rows, run
 
 PYTHON = "/usr/bin/python3"
 PEER = CLIENTS / "grpc_peer.py"
@@ -44,3 +46,28 @@ def test_deadline_and_cancellation(session, server):
     two = flows(session.tape)
     assert [(f["complete"], f["status"], f["response_bytes"]) for f in two] == [(0, 200, 10)] * 2, two
     assert all(f["error"].startswith("closed: the client reset the stream") for f in two), two
+
+
+def test_the_status_of_each_call_in_ls_and_show(session, server):
+    """Beside the 200 that HTTP says: as a word in `ls`, with number and message in `show`, as members of --json; trailers-only as any other."""
+    session.record(PYTHON, PEER, "client", server.port)
+    words = {"Sized": "OK", "Collected": "OK", "Counted": "OK", "Mirrored": "OK", "Refused": "NOT_FOUND", "Nowhere": "UNIMPLEMENTED", "Broken": "DATA_LOSS"}
+    lines = [line.split() for line in run(RINGTAPE, "ls", session.tape).stdout.decode().splitlines()]
+    assert {(line[-1].rsplit("/", 1)[1], line[3]) for line in lines} == {(call, f"200/{word}") for call, word in words.items()}
+    listed = [json.loads(line) for line in run(RINGTAPE, "ls", session.tape, "--json").stdout.splitlines()]
+    told = {flow["path"].rsplit("/", 1)[1]: flow for flow in listed}
+    want = {"Sized": (0, None), "Counted": (0, None), "Refused": (5, "no such thing: 100 % grün"), "Broken": (15, "after two")}
+    assert {call: (told[call]["grpc_status"], told[call]["grpc_message"] or None) for call in want} == want
+
+    def shown(call, *form):
+        return run(RINGTAPE, "show", session.tape, told[call]["id"], *form).stdout.decode()
+
+    assert "\ngrpc      5 NOT_FOUND  no such thing: 100 % grün\n" in shown("Refused")
+    assert "\ngrpc      0 OK\n" in shown("Sized") and "\ngrpc      15 DATA_LOSS  after two\n" in shown("Broken")
+    refused = json.loads(shown("Refused", "--json"))
+    assert refused["response"]["body"]["bytes"] == 0 and (refused["grpc_status"], refused["grpc_message"]) == want["Refused"]
+    messages = [json.loads(line) for line in shown("Broken", "--messages").splitlines()]
+    assert [(m["direction"], m["kind"], m["text"]) for m in messages if m["direction"] == "response"] == [
+        ("response", "grpc", "one"), ("response", "grpc", "two")]
+    counted = [json.loads(line) for line in shown("Counted", "--messages").splitlines()]
+    assert [m["text"][:1] for m in counted if m["direction"] == "response"] == [str(i)[:1] for i in range(sum(m["direction"] == "response" for m in counted))]
