@@ -350,6 +350,7 @@ enum err tape_session_next(struct tape *tape, int64_t *after, struct tape_sessio
 struct tape_message_cursor {
     struct tape *tape;
     sqlite3_stmt *stmt;
+    bool over; /* another step would begin anew */
 };
 
 static const char messages_sql[] =
@@ -394,7 +395,8 @@ bool tape_message_is_content(const struct tape_message *message)
 enum err tape_message_next(struct tape_message_cursor *cursor, struct tape_message *out)
 {
     sqlite3_stmt *s = cursor->stmt;
-    int rc = tape_step(cursor->tape, s);
+    int rc = cursor->over ? SQLITE_DONE : tape_step(cursor->tape, s);
+    cursor->over = rc == SQLITE_DONE;
     if (rc != SQLITE_ROW)
         return rc == SQLITE_DONE ? ERR_NOT_FOUND : tape_failed(cursor->tape, rc);
     int64_t wire_bytes = sqlite3_column_int64(s, 6), code = sqlite3_column_int64(s, 7);

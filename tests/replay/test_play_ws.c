@@ -174,6 +174,18 @@ static void test_one_that_the_client_left_is_held(void **state)
     stage_close(&s);
 }
 
+static void test_one_that_is_held_does_not_begin_anew(void **state)
+{
+    struct stage s;
+    (void)state;
+    struct act *a = open_talk(&s, NULL, talk, 2, "closed: the client hung up");
+    say(&s, a, SPAN(ONE));
+    say(&s, a, SPAN(ONE));
+    check_miss(&s, a, "{\"field\": \"message:2\", \"recorded\": null, \"actual\": \"one\"}",
+               "the client says more than flow 1 at message 2");
+    stage_close(&s);
+}
+
 static void test_a_client_that_leaves_early(void **state)
 {
     struct stage s;
@@ -235,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_one_message_too_many_is_a_miss),
         cmocka_unit_test(test_json_is_compared_as_json),
         cmocka_unit_test(test_one_that_the_client_left_is_held),
+        cmocka_unit_test(test_one_that_is_held_does_not_begin_anew),
         cmocka_unit_test(test_a_client_that_leaves_early),
         cmocka_unit_test(test_frames_that_are_none_end_it),
         cmocka_unit_test(test_pace),
