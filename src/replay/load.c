@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "http/url.h"
 #include "replay/content.h"
+#include "replay/turns.h"
 
 enum { LOAD_ENTRIES_MAX = INT32_MAX };
 
@@ -18,6 +19,13 @@ struct load {
     struct headers headers;
     struct content content;
     struct key_scratch scratch;
+
+    /* of a gRPC request; turn 0: no call in turns */
+    struct grpc *grpc;
+    struct turns_said said;
+    struct buf sums; /* struct turn_sum */
+    struct hash128 head;
+    uint32_t turn;
 };
 
 enum err matcher_grow(void **at, size_t n, size_t *cap, size_t size)
@@ -96,6 +104,78 @@ static bool is_playable(const struct tape_flow *f)
            !word_is(f->error, SPAN("cancelled")) && !word_is(f->error, SPAN("shutdown"));
 }
 
+static bool is_turn(const struct load *l, uint64_t messages)
+{
+    uint64_t first = l->turn > 0 ? l->turn - 1 : 0;
+    return messages <= LIMIT_REPLAY_TURN_MESSAGES ||
+           (l->turn > 0 && messages >= first && messages <= first + LIMIT_REPLAY_TURN_MESSAGES);
+}
+
+static enum err put_sum(struct load *l)
+{
+    struct turn_sum sum = {l->said.messages, l->said.sum};
+    return is_turn(l, sum.messages) ? buf_put(&l->sums, span_of(&sum, sizeof sum)) : ERR_OK;
+}
+
+static enum err on_message(void *ctx, const struct grpc_message *message)
+{
+    struct load *l = ctx;
+    return turns_said_add(&l->said, message) ? put_sum(l) : ERR_OK;
+}
+
+/* Was the client still speaking when the answer began? */
+static bool is_answered_early(const struct tape_flow *f)
+{
+    return span_eq(f->kind, SPAN("http")) && f->status != 0 && !f->answered && f->response_begin_ns >= 0 &&
+           (f->request_end_ns < 0 || f->response_begin_ns < f->request_end_ns);
+}
+
+/* How many messages had come by then. Those of the same moment could not be an answer to the answer. */
+static enum err load_turn(struct load *l, const struct tape_flow *f)
+{
+    struct tape_message_cursor *cursor = NULL;
+    struct tape_message m;
+    uint32_t messages = 0;
+    bool any = false;
+    enum err e = tape_messages(l->tape, f->id, &cursor);
+    while (!e && (e = tape_message_next(cursor, &m)) == ERR_OK) {
+        any = true;
+        if (!m.from_client || m.at_ns > f->response_begin_ns || messages == INT32_MAX)
+            break;
+        messages += !m.more && span_eq(m.kind, SPAN("grpc"));
+    }
+    tape_message_cursor_close(&cursor);
+    /* One without rows cannot be told in turns. */
+    if (any || f->request_body.wire_bytes == 0)
+        l->turn = messages + 1;
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+/* The request's fields are there: is it gRPC, and one in turns? */
+static enum err load_grpc(struct load *l, const struct tape_flow *f)
+{
+    l->turn = 0;
+    l->sums.n = 0;
+    if (!turns_spoken(&l->headers))
+        return ERR_OK;
+    enum err e = is_answered_early(f) ? load_turn(l, f) : ERR_OK;
+    if (e || !rules_has(l->m->rules, RULE_BODY))
+        return e;
+    turns_said_begin(&l->said, &l->m->hash);
+    e = grpc_create(&l->grpc, &l->headers, on_message, l);
+    return e ? e : put_sum(l);
+}
+
+static enum err load_piece(struct load *l, struct span piece)
+{
+    enum err e = l->grpc ? grpc_feed(l->grpc, piece) : ERR_OK;
+    if (e && e != ERR_NOMEM) { /* what was read until here is known */
+        grpc_destroy(&l->grpc);
+        e = ERR_OK;
+    }
+    return e ? e : content_add(&l->content, piece);
+}
+
 static enum err load_body(struct load *l, const struct tape_flow *f, uint64_t *out)
 {
     struct tape_body *body = NULL;
@@ -107,7 +187,7 @@ static enum err load_body(struct load *l, const struct tape_flow *f, uint64_t *o
         int64_t at_ns;
         e = tape_body_next(body, &piece, &at_ns);
         if (!e)
-            e = content_add(&l->content, piece);
+            e = load_piece(l, piece);
     }
     tape_body_close(&body);
     return e == ERR_NOT_FOUND ? content_end(&l->content, l->m->rules, &l->m->hash, &l->scratch, out) : e;
@@ -125,19 +205,30 @@ static enum err load_key(struct load *l, const struct tape_flow *f, struct key *
     /* The bytes of a tunnel or an upgraded connection are no content, and the tape has them elsewhere. */
     bool compared = rules_has(rules, RULE_BODY) && span_eq(f->kind, SPAN("http"));
     bool cut = f->request_body.wire_bytes > f->request_body.bytes;
-    bool body = compared && !cut && f->request_body.id != 0;
+    bool body = compared && f->request_body.id != 0;
     enum err e = ERR_OK;
     headers_clear(&l->headers);
-    if ((body || key_needs_headers(rules)) && f->request_headers.n > 0)
+    if ((body || is_answered_early(f) || key_needs_headers(rules)) && f->request_headers.n > 0)
         e = tape_headers(f->request_headers, &l->headers);
     r.headers = &l->headers;
-    if (!e && body)
+    if (!e)
+        e = load_grpc(l, f);
+    if (!e && body && (!cut || l->grpc))
         e = load_body(l, f, &r.body);
     if (compared && cut) {
         r.body = content_cut_key(f->request_body.wire_bytes, &l->m->hash);
         l->m->cut = true;
     }
-    return e ? e : key_compute(out, rules, &l->m->hash, &r, &l->scratch);
+    grpc_destroy(&l->grpc);
+    if (!e)
+        e = key_compute(out, rules, &l->m->hash, &r, &l->scratch);
+    if (e || l->sums.n == 0)
+        return e;
+    struct key head;
+    r.body = 0;
+    e = key_compute(&head, rules, &l->m->hash, &r, &l->scratch);
+    l->head = head.all;
+    return e;
 }
 
 static enum err link_entry(struct matcher *m, uint32_t index)
@@ -166,6 +257,10 @@ static enum err load_flow(struct load *l, const struct tape_flow *f)
         e = matcher_intern_track(m, f->track, &track);
     if (!e)
         e = matcher_add_group(m, key.all, track, &group);
+    if (!e && l->sums.n > 0)
+        e = matcher_turns_add(m, l->head, key.all, (const struct turn_sum *)(const void *)buf_span(&l->sums).p,
+                              l->sums.n / sizeof(struct turn_sum), l->turn);
+    m->turns.any |= l->turn > 0;
     void *at = m->entries;
     if (!e)
         e = matcher_grow(&at, m->entries_n, &m->entries_cap, sizeof *m->entries);
@@ -173,8 +268,12 @@ static enum err load_flow(struct load *l, const struct tape_flow *f)
     if (e)
         return e;
     struct entry *entry = &m->entries[m->entries_n];
-    *entry = (struct entry){
-        .flow = f->id, .group = group, .next_path = SLOT_NONE, .next_host = SLOT_NONE, .tape = l->tape_index};
+    *entry = (struct entry){.flow = f->id,
+                            .group = group,
+                            .next_path = SLOT_NONE,
+                            .next_host = SLOT_NONE,
+                            .tape = l->tape_index,
+                            .turn = l->turn};
     for (size_t i = 0; i < KEY_PART_COUNT; i++)
         entry->part[i] = (uint32_t)key.part[i];
     m->groups[group].n++;
@@ -362,12 +461,16 @@ enum err matcher_load(struct matcher *m, const struct matcher_options *options, 
         l.tape_index = (uint32_t)i;
         e = load_tape(&l, options->paths[i], problem);
     }
+    if (!m->turns.any)
+        matcher_turns_free(&m->turns);
     if (!e)
         e = group_all(m);
     if (!e)
         e = lay_out(m);
     headers_free(&l.headers);
     content_free(&l.content);
+    grpc_destroy(&l.grpc);
+    buf_free(&l.sums);
     key_scratch_free(&l.scratch);
     return e;
 }

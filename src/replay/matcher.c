@@ -150,6 +150,7 @@ void matcher_destroy(struct matcher **m)
                              &it->position_slots, &it->by_path.slots, &it->by_host.slots};
     for (size_t i = 0; i < ARRAY_LEN(slots); i++)
         slots_free(slots[i]);
+    matcher_turns_free(&it->turns);
     (void)pthread_mutex_destroy(&it->lock);
     mem_free(it);
 }
@@ -172,8 +173,15 @@ static bool position_match(const void *ctx, uint32_t index, const void *wanted)
     return m->positions[index].track == w->track && m->positions[index].group == w->group;
 }
 
-/* The next place of a track in a group that is not its own, under the lock. Out of memory: the first. */
-static uint64_t position_take(struct matcher *m, uint32_t track, uint32_t group)
+uint64_t matcher_position(const struct matcher *m, uint32_t track, uint32_t group)
+{
+    struct position wanted = {track, group, 0};
+    uint32_t i = slots_get(&m->position_slots, position_hash(track, group), position_match, m, &wanted);
+    return i == SLOT_NONE ? 0 : m->positions[i].next;
+}
+
+/* Out of memory: the first. */
+uint64_t matcher_position_take(struct matcher *m, uint32_t track, uint32_t group)
 {
     struct position wanted = {track, group, 0};
     uint64_t hash = position_hash(track, group);
@@ -192,8 +200,7 @@ static uint64_t position_take(struct matcher *m, uint32_t track, uint32_t group)
     return m->positions[i].next++;
 }
 
-/* Which of n recordings answers request number `at` of its key (from 0). False: none does any more. */
-static bool pick(enum replay_order order, uint32_t n, uint64_t at, uint32_t *which, bool *repeat)
+bool matcher_pick(enum replay_order order, uint32_t n, uint64_t at, uint32_t *which, bool *repeat)
 {
     assert(n > 0);
     *repeat = at >= (order == ORDER_FIRST || order == ORDER_LAST ? 1 : n);
@@ -217,7 +224,7 @@ static bool pick(enum replay_order order, uint32_t n, uint64_t at, uint32_t *whi
     return false;
 }
 
-static uint32_t group_for(const struct matcher *m, struct hash128 key, uint32_t track)
+uint32_t matcher_group_for(const struct matcher *m, struct hash128 key, uint32_t track)
 {
     bool own = track != TRACK_NONE && m->tracks[track].on_tape;
     uint32_t group = own ? matcher_find_group(m, key, track) : SLOT_NONE;
@@ -249,11 +256,18 @@ static enum miss_reason miss_reason_of(const struct matcher *m, const struct key
     return MISS_DIFFERENT;
 }
 
+void matcher_serve(struct matcher *m, uint32_t entry, struct match *out)
+{
+    struct entry *it = &m->entries[entry];
+    *out = (struct match){.entry = entry, .tape = it->tape, .flow = it->flow};
+    out->times = atomic_fetch_add_explicit(&it->served, 1, memory_order_relaxed) + UINT64_C(1);
+}
+
 /* Under the lock when the request has a track. */
 static bool take(struct matcher *m, const struct key *key, uint32_t track, struct match *out, enum miss_reason *reason,
                  bool *repeat)
 {
-    uint32_t group = group_for(m, key->all, track), which;
+    uint32_t group = matcher_group_for(m, key->all, track), which;
     *repeat = false;
     if (group == SLOT_NONE) {
         *reason = miss_reason_of(m, key, false);
@@ -262,17 +276,29 @@ static bool take(struct matcher *m, const struct key *key, uint32_t track, struc
     struct group *g = &m->groups[group];
     bool own = g->track == track || track == TRACK_NONE;
     uint64_t at =
-        own ? atomic_fetch_add_explicit(&g->position, 1, memory_order_relaxed) : position_take(m, track, group);
-    if (!pick(m->rules->order, g->n, at, &which, repeat)) {
+        own ? atomic_fetch_add_explicit(&g->position, 1, memory_order_relaxed) : matcher_position_take(m, track, group);
+    if (!matcher_pick(m->rules->order, g->n, at, &which, repeat)) {
         *reason = miss_reason_of(m, key, true);
         return false;
     }
-    out->entry = m->order[g->first + which];
-    struct entry *entry = &m->entries[out->entry];
-    out->tape = entry->tape;
-    out->flow = entry->flow;
-    out->times = atomic_fetch_add_explicit(&entry->served, 1, memory_order_relaxed) + UINT64_C(1);
+    matcher_serve(m, m->order[g->first + which], out);
     return true;
+}
+
+void matcher_count_track(struct matcher *m, uint32_t track, bool hit, bool repeat)
+{
+    m->tracks[track].served += hit;
+    m->tracks[track].missed += !hit;
+    m->tracks[track].repeated += hit && repeat;
+}
+
+void matcher_count(struct matcher *m, bool hit, bool repeat, const struct match *match)
+{
+    atomic_fetch_add_explicit(hit ? &m->served : &m->missed, 1, memory_order_relaxed);
+    if (hit && match->times == 1)
+        atomic_fetch_add_explicit(&m->used, 1, memory_order_relaxed);
+    if (hit && repeat)
+        atomic_fetch_add_explicit(&m->repeated, 1, memory_order_relaxed);
 }
 
 bool matcher_take(struct matcher *m, const struct key *key, struct span track, struct match *out,
@@ -287,16 +313,10 @@ bool matcher_take(struct matcher *m, const struct key *key, struct span track, s
         if (matcher_intern_track(m, track, &index) != ERR_OK)
             index = TRACK_NONE;
         hit = take(m, key, index, out, reason, &repeat);
-        m->tracks[index].served += hit;
-        m->tracks[index].missed += !hit;
-        m->tracks[index].repeated += hit && repeat;
+        matcher_count_track(m, index, hit, repeat);
         (void)pthread_mutex_unlock(&m->lock);
     }
-    atomic_fetch_add_explicit(hit ? &m->served : &m->missed, 1, memory_order_relaxed);
-    if (hit && out->times == 1)
-        atomic_fetch_add_explicit(&m->used, 1, memory_order_relaxed);
-    if (hit && repeat)
-        atomic_fetch_add_explicit(&m->repeated, 1, memory_order_relaxed);
+    matcher_count(m, hit, repeat, out);
     return hit;
 }
 

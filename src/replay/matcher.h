@@ -56,6 +56,35 @@ bool matcher_take(struct matcher *m, const struct key *key, struct span track, s
 /* Is there any recording of that key? Counts nothing. */
 bool matcher_knows(const struct matcher *m, const struct key *key);
 
+/* ---- gRPC calls in turns: their client waits for answers before its request ends, so that its key is never whole ---- */
+
+/* What is known of a request under way. */
+struct turn_at {
+    struct hash128 head; /* its key without a body */
+    uint64_t messages;   /* said so far */
+    uint64_t sum;        /* of these (turns.h) */
+};
+
+enum turn {
+    TURN_CLIENT, /* the client's: no recording that began so was answered by now */
+    TURN_ORIGIN, /* the only recording that began so was answered here */
+    TURN_EITHER, /* one of several that began so was answered here, others perhaps not */
+    TURN_LOST,   /* no recording began so */
+};
+
+bool matcher_has_turns(const struct matcher *m);
+/* Are there calls in turns among the recordings of that head? */
+bool matcher_knows_turns(const struct matcher *m, struct hash128 head);
+/* Whose turn it is, whatever was served before. Costs the same for any number of recordings. */
+enum turn matcher_turn(const struct matcher *m, const struct turn_at *at);
+/* Takes, of the recordings that began so and are next of their key, one that was answered by now: one that was not served yet before one that was, then the
+ * first in recorded order (the last, where the order says so). Counts as matcher_take() does. False: there is none, nothing is counted; *exhausted:
+ * for each was already given (ORDER_ONCE). Looks at every key that began so. */
+bool matcher_turn_take(struct matcher *m, const struct turn_at *at, struct span track, struct match *out,
+                       bool *exhausted);
+/* How many messages the client of that recording said before it was answered. False: it is no call in turns. */
+bool matcher_turn_of(const struct matcher *m, const struct match *match, uint64_t *messages);
+
 /* The recordings most like `key`, best first: at most `max`. Looks at no more than LIMIT_NEAREST_SEARCH. For a key that was exhausted: that key's own. */
 size_t matcher_nearest(const struct matcher *m, const struct key *key, struct match *out, size_t max);
 

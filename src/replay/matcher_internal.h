@@ -9,6 +9,7 @@
 #define RINGTAPE_REPLAY_MATCHER_INTERNAL_H
 
 #include "replay/matcher.h"
+#include "replay/matcher_turns.h"
 #include "replay/slots.h"
 
 #include <pthread.h>
@@ -23,6 +24,7 @@ struct entry {
     uint32_t group;
     uint32_t next_path, next_host; /* SLOT_NONE at the end */
     uint32_t tape;
+    uint32_t turn; /* a gRPC call in turns: 1 + how many messages its client said before it was answered; 0: none */
     _Atomic uint32_t served;
 };
 
@@ -82,6 +84,7 @@ struct matcher {
     struct known_origin *origins;
     size_t origins_n, origins_cap;
     struct slots origin_slots;
+    struct turn_index turns;
     bool tracked;  /* the tape has tracks */
     bool cut;      /* it holds parts of some request bodies only */
     bool upgrades; /* some came over HTTP/2 */
@@ -107,6 +110,19 @@ MUST_USE enum err matcher_intern_track(struct matcher *m, struct span name, uint
 
 uint32_t matcher_find_group(const struct matcher *m, struct hash128 key, uint32_t track);
 MUST_USE enum err matcher_add_group(struct matcher *m, struct hash128 key, uint32_t track, uint32_t *out);
+
+/* The group that answers requests of that key and track, or SLOT_NONE. */
+uint32_t matcher_group_for(const struct matcher *m, struct hash128 key, uint32_t track);
+/* Which of n recordings answers request number `at` of its key (from 0). False: none does any more. */
+bool matcher_pick(enum replay_order order, uint32_t n, uint64_t at, uint32_t *which, bool *repeat);
+/* The place of a track in a group that is not its own, under the lock: asked, and moved on. */
+uint64_t matcher_position(const struct matcher *m, uint32_t track, uint32_t group);
+uint64_t matcher_position_take(struct matcher *m, uint32_t track, uint32_t group);
+/* The entry is served once more. */
+void matcher_serve(struct matcher *m, uint32_t entry, struct match *out);
+/* Counts an answer; the track's share of it under the lock. */
+void matcher_count_track(struct matcher *m, uint32_t track, bool hit, bool repeat);
+void matcher_count(struct matcher *m, bool hit, bool repeat, const struct match *match);
 
 uint32_t chains_head(const struct chains *c, uint32_t hash);
 /* Appends an entry; *last was the last one (SLOT_NONE: there was none): the caller links it. */

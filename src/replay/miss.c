@@ -395,10 +395,10 @@ static enum err put_bytes(struct buf *out, struct span s)
     return e ? e : buf_put_byte(out, '"');
 }
 
-/* Both sides of what a client said within a flow; `recorded` NULL: nothing was. */
+/* Both sides of what a client said within a flow; NULL: nothing was, nothing is. */
 static enum err put_said(const struct matcher *m, const struct head *head, const struct match *match,
                          enum miss_reason reason, const char *field, uint64_t n, const struct span *recorded,
-                         struct span actual, struct buf *json)
+                         const struct span *actual, struct buf *json)
 {
     struct buf url = BUF_INIT;
     enum err e = head_url(head, &url);
@@ -418,7 +418,7 @@ static enum err put_said(const struct matcher *m, const struct head *head, const
     if (!e)
         e = buf_put_str(json, ", \"actual\": ");
     if (!e)
-        e = put_bytes(json, actual);
+        e = actual ? put_bytes(json, *actual) : buf_put_str(json, "null");
     if (!e)
         e = buf_put_str(json, "}]}], \"hint\": null}");
     buf_free(&url);
@@ -450,7 +450,7 @@ enum err miss_explain_bytes(const struct matcher *m, const struct head *head, co
                             uint64_t offset, struct span recorded, struct span actual, struct buf *json,
                             struct buf *line)
 {
-    enum err e = put_said(m, head, match, MISS_DIFFERENT, "bytes", offset, &recorded, actual, json);
+    enum err e = put_said(m, head, match, MISS_DIFFERENT, "bytes", offset, &recorded, &actual, json);
     return e ? e : put_said_line(m, head, match, ": the client's bytes differ from flow ", " at byte ", offset, line);
 }
 
@@ -459,19 +459,20 @@ enum err miss_explain_message(const struct matcher *m, const struct head *head, 
 {
     bool differs = miss->reason == MISS_DIFFERENT;
     enum err e = put_said(m, head, match, miss->reason, "message", miss->n, differs ? &miss->recorded : NULL,
-                          miss->actual, json);
+                          miss->ended ? NULL : &miss->actual, json);
     if (!e)
         e = put_said_line(m, head, match,
-                          differs ? ": the client's messages differ from flow " : ": the client says more than flow ",
+                          miss->ended ? ": the client says less than flow "
+                          : differs   ? ": the client's messages differ from flow "
+                                      : ": the client says more than flow ",
                           " at message ", miss->n, line);
-    if (!e && differs) {
-        e = buf_put_str(line, ": recorded ");
-        if (!e)
-            e = put_bytes(line, miss->recorded);
-        if (!e)
-            e = buf_put_str(line, ", now ");
-    } else if (!e) {
-        e = buf_put_str(line, ": ");
-    }
+    if (!e)
+        e = buf_put_str(line, differs ? ": recorded " : ": ");
+    if (!e && differs)
+        e = put_bytes(line, miss->recorded);
+    if (e || miss->ended)
+        return e;
+    if (differs)
+        e = buf_put_str(line, ", now ");
     return e ? e : put_bytes(line, miss->actual);
 }

@@ -27,10 +27,12 @@ MUST_USE enum err miss_explain_bytes(const struct matcher *m, const struct head 
                                      uint64_t offset, struct span recorded, struct span actual, struct buf *json,
                                      struct buf *line);
 
-/* For a WebSocket: one of the client's messages, the n-th, differs from the recorded one, or (MISS_EXHAUSTED) none was recorded. Fails with ERR_NOMEM. */
+/* For a WebSocket or a gRPC call in turns: one of the client's messages, the n-th, differs from the recorded one, or (MISS_EXHAUSTED) none was recorded, or (ended)
+ * it does not come. Fails with ERR_NOMEM. */
 struct miss_message {
     uint64_t n; /* from 1 */
     struct span recorded, actual;
+    bool ended;
     enum miss_reason reason;
 };
 MUST_USE enum err miss_explain_message(const struct matcher *m, const struct head *head, const struct match *match,

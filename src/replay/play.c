@@ -19,7 +19,8 @@ enum {
 static const unsigned play_next[PLAY_STATES] = {
     [PLAY_COLLECT] = BIT(PLAY_INFORMATIONAL) | BIT(PLAY_END),
     [PLAY_INFORMATIONAL] = BIT(PLAY_HEAD) | BIT(PLAY_END),
-    [PLAY_HEAD] = BIT(PLAY_BODY) | BIT(PLAY_RAW) | BIT(PLAY_END),
+    [PLAY_HEAD] = BIT(PLAY_TURNS) | BIT(PLAY_BODY) | BIT(PLAY_RAW) | BIT(PLAY_END),
+    [PLAY_TURNS] = BIT(PLAY_BODY) | BIT(PLAY_END),
     [PLAY_BODY] = BIT(PLAY_TRAILERS) | BIT(PLAY_END),
     [PLAY_TRAILERS] = BIT(PLAY_END),
     [PLAY_RAW] = BIT(PLAY_END),
@@ -97,6 +98,7 @@ void play_end(struct play *p)
     tape_body_close(&p->body);
     tape_message_cursor_close(&p->messages);
     play_ws_end(p);
+    play_turns_end(p);
     list_remove(&p->link);
     if (player->spares >= PLAY_SPARES) {
         play_free(p);
@@ -210,13 +212,12 @@ static bool step_head(struct play *p)
         .part = PART_HEAD, .at_ns = play_now(p), .head = &p->head, .no_body = !p->raw && empty && p->trailers.n == 0};
     if (p->raw && p->x->kind == FLOW_HTTP && p->head.status == 101)
         exchange_set_kind(p->x, p->kind);
-    play_enter(p, p->raw ? PLAY_RAW : PLAY_BODY);
+    play_enter(p, p->raw ? PLAY_RAW : p->turns && !event.no_body ? PLAY_TURNS : PLAY_BODY);
     exchange_response(p->x, &event);
     return true;
 }
 
-/* The next piece, when there is one. */
-static enum err read_piece(struct play *p)
+enum err play_read_piece(struct play *p)
 {
     if (p->no_body)
         return ERR_NOT_FOUND;
@@ -235,7 +236,7 @@ static enum err read_piece(struct play *p)
 static bool step_body(struct play *p)
 {
     if (p->piece.n == 0) {
-        enum err e = read_piece(p);
+        enum err e = play_read_piece(p);
         if (e) {
             tape_body_close(&p->body);
             if (e != ERR_NOT_FOUND)
@@ -290,8 +291,13 @@ void play_run(struct task *task)
 {
     struct play *p = container_of(task, struct play, task);
     if (p->state == PLAY_COLLECT) {
-        if (p->expects && !p->request_ended)
+        bool expects = p->expects && !p->request_ended;
+        if (expects)
             play_continue(p);
+        if (p->turns && expects)
+            play_turns_watch(p);
+        else if (p->turns)
+            play_turns_quiet(p);
         return;
     }
     uint64_t before = p->x->response_bytes;
@@ -307,6 +313,9 @@ void play_run(struct task *task)
             break;
         case PLAY_HEAD:
             go_on = step_head(p);
+            break;
+        case PLAY_TURNS:
+            go_on = play_turns_step(p);
             break;
         case PLAY_BODY:
             go_on = step_body(p);

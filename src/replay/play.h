@@ -1,8 +1,9 @@
 /* play.h: one exchange that is answered from a tape. Internal to replay/.
  *
  *   COLLECT ──> INFORMATIONAL ──> HEAD ──> BODY ──> TRAILERS ──> END ──> (let go)
- *      │                           └─────> RAW ────────────────^ ^
- *      └─────────────────────────────────────────────────────────┘   (PART_ERROR at once)
+ *      │                           ├─> TURNS ^                   ^ ^
+ *      │                           └─────> RAW ──────────────────┘ │
+ *      └───────────────────────────────────────────────────────────┘   (PART_ERROR at once)
  *
  * COLLECT takes the request; the rest is driven by `task` alone, so that nothing is ever answered inside open() or request(). */
 #ifndef RINGTAPE_REPLAY_PLAY_H
@@ -15,6 +16,7 @@ enum play_state {
     PLAY_COLLECT,
     PLAY_INFORMATIONAL,
     PLAY_HEAD,
+    PLAY_TURNS,
     PLAY_BODY,
     PLAY_TRAILERS,
     PLAY_RAW,
@@ -86,6 +88,8 @@ struct play {
     uint64_t said_bytes; /* compared so far */
     uint64_t told_bytes; /* of a tunnel: how many the origin said when it was recorded */
     struct play_ws *ws;  /* a WebSocket that was recorded as messages; NULL: bytes */
+
+    struct play_turns *turns; /* a gRPC call that may be, or is, one in turns; NULL: none */
 };
 
 /* Takes one from the player's spares or makes one; NULL: out of memory. */
@@ -104,8 +108,17 @@ bool play_must_wait(struct play *p, int64_t at_ns);
 /* It ends with an error from here on. */
 void play_fail(struct play *p, enum err e, const char *reason);
 
+/* The next piece of the recorded body, into p->piece; ERR_NOT_FOUND at its end. */
+MUST_USE enum err play_read_piece(struct play *p);
+
 /* play_match.c: the request is known well enough: finds what answers it, a recording or a miss. */
 void play_match(struct play *p);
+/* The same before the request's end: p->match was taken; or nothing can match, whatever the client goes on to say. */
+void play_match_taken(struct play *p);
+void play_match_none(struct play *p, enum miss_reason reason);
+/* The request without its body. *r is borrowed from the play and the rules. */
+struct key_request;
+void play_key_request(const struct play *p, struct key_request *r);
 
 /* play_raw.c: client bytes of a tunnel or an upgraded connection, and one step of it; false: nothing more for now. */
 void play_raw_said(struct play *p, struct span bytes);
@@ -118,5 +131,18 @@ MUST_USE enum err play_ws_begin(struct play *p);
 void play_ws_row(struct play *p, const struct tape_message *row);
 bool play_ws_step(struct play *p);
 void play_ws_end(struct play *p);
+
+/* play_turns.c: gRPC calls in turns. Begin looks at the request's head, and does nothing when it cannot be of one. Until the match, watch decides from what was said
+ * when the task is to run, which is quiet. Flow: the match's row. Start: the answer begins. Ended with the play, or when the request ends before the
+ * match. Begin and flow fail with ERR_NOMEM, flow as tape_messages() does. */
+MUST_USE enum err play_turns_begin(struct play *p);
+void play_turns_said(struct play *p, struct span bytes);
+void play_turns_watch(struct play *p);
+void play_turns_quiet(struct play *p);
+MUST_USE enum err play_turns_flow(struct play *p, const struct tape_flow *f);
+bool play_turns_may_begin(const struct play *p);
+void play_turns_start(struct play *p);
+bool play_turns_step(struct play *p);
+void play_turns_end(struct play *p);
 
 #endif

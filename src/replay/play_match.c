@@ -188,6 +188,8 @@ static enum err load_flow(struct play *p)
         e = tape_flow_next(cursor, &flow);
     if (!e)
         e = copy_flow(p, &flow);
+    if (!e && p->turns)
+        e = play_turns_flow(p, &flow);
     tape_cursor_close(&cursor);
     return e;
 }
@@ -197,6 +199,8 @@ static void begin_answer(struct play *p)
     p->anchor_ns = p->player->scheduler->now_ns(p->player->scheduler);
     bool said = p->head.status != 0 || p->informational_rest.n > 0;
     play_enter(p, said ? PLAY_INFORMATIONAL : PLAY_END);
+    if (p->turns)
+        play_turns_start(p);
     play_wake(p, 0);
 }
 
@@ -260,23 +264,32 @@ static enum err find_key(struct play *p, struct key_request *r, struct key *out)
     return e;
 }
 
-static enum err find(struct play *p)
+void play_key_request(const struct play *p, struct key_request *r)
+{
+    const struct head *h = &p->request;
+    *r = (struct key_request){.method = head_span(h, h->method),
+                              .scheme = head_span(h, h->scheme),
+                              .host = head_span(h, h->host),
+                              .port = h->port,
+                              .path = head_span(h, h->path),
+                              .headers = &h->headers};
+    rules_map_host(matcher_rules(p->player->matcher), &r->host, &r->port);
+}
+
+/* `none`: a miss for sure, for that reason. */
+static enum err find(struct play *p, bool none, enum miss_reason reason)
 {
     struct player *player = p->player;
-    const struct rules *rules = matcher_rules(player->matcher);
+    struct matcher *m = player->matcher;
     const struct head *h = &p->request;
     struct key key;
-    struct key_request r = {.method = head_span(h, h->method),
-                            .scheme = head_span(h, h->scheme),
-                            .host = head_span(h, h->host),
-                            .port = h->port,
-                            .path = head_span(h, h->path),
-                            .headers = &h->headers};
-    struct miss miss = {.key = &key, .head = h, .track = p->x->track, .content = p->collect ? &p->content : NULL};
+    struct key_request r;
+    struct miss miss = {
+        .reason = reason, .key = &key, .head = h, .track = p->x->track, .content = p->collect ? &p->content : NULL};
     enum err e = ERR_OK;
+    play_key_request(p, &r);
     if (p->collect)
-        e = content_end(&p->content, rules, matcher_hash_key(player->matcher), &player->scratch, &r.body);
-    rules_map_host(rules, &r.host, &r.port);
+        e = content_end(&p->content, matcher_rules(m), matcher_hash_key(m), &player->scratch, &r.body);
     r.upgraded = headers_has_token(&h->headers, SPAN("Connection"), SPAN("upgrade"));
     if (!e)
         e = find_key(p, &r, &key);
@@ -284,22 +297,42 @@ static enum err find(struct play *p)
         return e;
     miss.host = r.host;
     miss.port = r.port;
-    if (matcher_take(player->matcher, &key, p->x->track, &p->match, &miss.reason))
+    if (!none && matcher_take(m, &key, p->x->track, &p->match, &miss.reason))
         return load_flow(p);
+    if (none)
+        matcher_count_miss(m, p->x->track);
+    play_turns_end(p);
     return make_miss(p, &miss);
+}
+
+/* What was found is all that is needed of the request. */
+static void found(struct play *p, enum err e)
+{
+    p->matched = true;
+    content_free(&p->content);
+    if (e) {
+        play_turns_end(p);
+        p->head.status = 0;
+        play_fail(p, e, e == ERR_CORRUPT ? "the recording of this request is damaged" : err_text(e));
+    }
 }
 
 void play_match(struct play *p)
 {
-    if (!p->matched) {
-        p->matched = true;
-        enum err e = find(p);
-        content_free(&p->content);
-        if (e) {
-            p->head.status = 0;
-            play_fail(p, e, e == ERR_CORRUPT ? "the recording of this request is damaged" : err_text(e));
-        }
-    }
-    if (p->request_ended || p->early || p->tunnel)
+    if (!p->matched)
+        found(p, find(p, false, MISS_DIFFERENT));
+    if (p->request_ended || (p->early && play_turns_may_begin(p)) || p->tunnel)
         begin_answer(p);
+}
+
+void play_match_taken(struct play *p)
+{
+    found(p, load_flow(p));
+    begin_answer(p);
+}
+
+void play_match_none(struct play *p, enum miss_reason reason)
+{
+    found(p, find(p, true, reason));
+    begin_answer(p);
 }

@@ -107,6 +107,8 @@ static void play_request_head(struct play *p, const struct event *event)
     p->collect = rules_has(rules, RULE_BODY) && !p->tunnel;
     if (!e && p->collect)
         e = content_begin(&p->content, &p->request.headers, matcher_hash_key(p->player->matcher));
+    if (!e && !p->tunnel)
+        e = play_turns_begin(p);
     if (e) {
         play_fail(p, e, err_text(e));
         play_enter(p, PLAY_END);
@@ -127,12 +129,12 @@ static void play_request_body(struct play *p, struct span data)
         play_raw_said(p, data);
         return;
     }
-    if (p->state != PLAY_COLLECT || !p->collect)
-        return;
-    if (content_add(&p->content, data)) {
+    if (p->state == PLAY_COLLECT && p->collect && content_add(&p->content, data)) {
         play_fail(p, ERR_NOMEM, err_text(ERR_NOMEM));
         play_enter(p, PLAY_END);
         play_wake(p, 0);
+    } else if (p->turns) {
+        play_turns_said(p, data);
     }
 }
 
@@ -146,8 +148,12 @@ static void play_request_end(struct play *p)
         return;
     }
     p->request_ended = true;
-    if (p->state == PLAY_COLLECT)
+    if (p->state == PLAY_COLLECT) {
+        play_turns_end(p); /* all is said, and known by its key */
         play_match(p);
+    } else if (p->turns) {
+        play_wake(p, 0);
+    }
 }
 
 static void player_request(struct origin *origin, struct exchange *x, const struct event *event)

@@ -39,6 +39,25 @@ def test_every_kind_of_call(session, server):
                         "/test.Peer/Refused": "5", "/test.Peer/Nowhere": "12", "/test.Peer/Broken": "15"}
 
 
+def test_calls_in_turns(session, server):
+    """A client that waits for each answer before it says more gets them in replay as well, beside calls of the same path that do not wait."""
+    out = session.both(server, PYTHON, PEER, "talk", server.port, "second", least=5).decode()
+    assert out.count("talk StatusCode.OK") == 3 and out.count("talk 50 ") == 1, out
+    assert "talk 1 b're:hello'\ntalk 2 b're:second'\n" in out and "talk 1 b're:hello'\ntalk 2 b're:another'\n" in out
+    assert "all at once 8 b're:hello'\n" in out and "single b're:hello' StatusCode.OK" in out
+    assert session.report["served"] == 5 and session.report["repeated"] == session.report["unused"] == 0, session.report
+
+
+def test_another_message_in_turns_is_a_miss(session, server):
+    """It ends its call, with both sides told; the other calls go on."""
+    session.record(PYTHON, PEER, "talk", server.port, "second")
+    server.stop()
+    out = session.replay(PYTHON, PEER, "talk", server.port, "other", expect=3).decode()
+    assert out.count("talk StatusCode.OK") == 1 and "single b're:hello' StatusCode.OK" in out, out
+    told = [m["nearest"][0]["differences"] for m in session.report["misses"]]
+    assert told == [[{"field": "message:2", "recorded": r, "actual": "\0\0\0\0\5other"[5:]}] for r in ("second", "second")], session.report
+
+
 def test_deadline_and_cancellation(session, server):
     """The client leaves: the row says so, and the server is told (it would keep its handler otherwise, and ringtape its stream). A deadline is the server's,
     too (grpc-timeout): whoever's clock is first ends the call."""

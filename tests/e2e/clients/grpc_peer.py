@@ -1,8 +1,9 @@
 """gRPC without generated code: a server of every kind of call, and a client that says what it was told.
 
-usage: grpc_peer.py server CERT KEY PORT-FILE | grpc_peer.py client PORT | grpc_peer.py leave PORT
+usage: grpc_peer.py server CERT KEY PORT-FILE | grpc_peer.py client PORT | grpc_peer.py leave PORT | grpc_peer.py talk PORT [WORD]
 """
 import os
+import queue
 import sys
 import threading
 from concurrent import futures
@@ -10,6 +11,7 @@ from concurrent import futures
 import grpc
 
 PATIENCE_S = 60
+TALK_S = 20  # of one call; one that hangs ends so
 
 
 def sized(request, context):
@@ -112,6 +114,30 @@ def leave(channel):
     print(call.code())
 
 
+def talk(channel, first, second, turns):
+    """A call that says its next message only when the answer to the last has come."""
+    to_say = queue.Queue()
+    call = channel.stream_stream("/test.Peer/Mirrored")(iter(to_say.get, None), timeout=TALK_S)
+    to_say.put(first)
+    try:
+        for turn, answer in enumerate(call, 1):
+            print("talk", turn, answer)
+            to_say.put(None if turn == turns else second if turn == 1 else b"%d after " % turn + answer[:12] * turn * turn)
+    except grpc.RpcError:
+        to_say.put(None)
+    print("talk", call.code(), repr(call.details()))
+
+
+def talk_all(channel, second):
+    """Calls of one path: two that begin alike, one that does not wait, one of a single message, and a long one."""
+    second = second.encode()
+    talk(channel, b"hello", second, 3)
+    talk(channel, b"hello", b"another", 2)
+    told("all at once", channel.stream_stream("/test.Peer/Mirrored")(iter([b"hello", b"all", b"at once"]), timeout=TALK_S))
+    told_one("single", channel.unary_unary("/test.Peer/Mirrored"), b"hello")
+    talk(channel, b"long", second, 50)
+
+
 def main():
     if sys.argv[1] == "server":
         return serve(*sys.argv[2:])
@@ -119,7 +145,7 @@ def main():
         credentials = grpc.ssl_channel_credentials(f.read())
     with grpc.secure_channel(f"localhost:{sys.argv[2]}", credentials) as channel:
         grpc.channel_ready_future(channel).result(PATIENCE_S)
-        {"client": ask, "leave": leave}[sys.argv[1]](channel)
+        {"client": ask, "leave": leave, "talk": talk_all}[sys.argv[1]](channel, *sys.argv[3:])
 
 
 main()
