@@ -44,6 +44,7 @@ struct fixture_message {
     int64_t at_ns;
     bool more;
     unsigned code;
+    uint64_t wire_bytes; /* 0 */
 };
 
 /* Zeroed members take the default in the comment. Header lists are name, value, name, value, …, NULL. */
@@ -243,6 +244,7 @@ static inline int64_t fixture_add(struct fixture *f, const struct fixture_flow *
             .kind = fixture_text(m->kind, "bytes"),
             .more = m->more,
             .code = m->code,
+            .wire_bytes = m->wire_bytes,
             .retry_ms = -1,
             .payload = fixture_bytes(m->payload, m->n),
         };
