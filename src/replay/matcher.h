@@ -70,6 +70,7 @@ enum turn {
     TURN_ORIGIN, /* the only recording that began so was answered here */
     TURN_EITHER, /* one of several that began so was answered here, others perhaps not */
     TURN_LOST,   /* no recording began so */
+    TURN_BEYOND, /* recordings are not known that far */
 };
 
 bool matcher_has_turns(const struct matcher *m);

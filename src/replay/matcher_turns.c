@@ -140,7 +140,7 @@ enum turn matcher_turn(const struct matcher *m, const struct turn_at *at)
     /* Of a body that --max-body cut not all messages are known, and of no body those beyond the limit. */
     bool all_known = !m->cut && at->messages <= LIMIT_REPLAY_TURN_MESSAGES;
     if (!row)
-        return all_known ? TURN_LOST : TURN_CLIENT;
+        return all_known ? TURN_LOST : TURN_BEYOND;
     if (!row->answered)
         return TURN_CLIENT;
     /* Before its first message there is nothing by which to know a request. */

@@ -4,7 +4,7 @@
  * From then on each of the server's messages is said after the client's that it followed on the tape, and what the client says is compared message by message.
  * A request that ends before that is known by its whole body, as any other.
  *
- * Invariants: `heard` holds what the client said after the match and was not compared yet, as struct heard and its bytes; reading pauses while that is much.
+ * Invariants: `heard` holds what the client said and was not compared yet, as struct heard and its bytes; after the match reading pauses while that is much.
  * A row of the tape stays borrowed until it is done with. Rows tell when and how much: what is sent are the bytes of the recorded body. */
 #include "replay/play.h"
 
@@ -23,15 +23,15 @@ struct heard {
 struct play_turns {
     struct grpc *reader;
     struct turns_said said;
-    struct hash128 head;
-    uint64_t said_ns; /* when the last message, or the head, had come */
-    bool lost;        /* no recording begins so */
+    uint64_t said_ns;  /* when the last message, or the head, had come */
+    struct turn_at at; /* what was said, as far as recordings are known */
+    enum turn turn;    /* whose it was then */
+    struct buf heard;  /* said since, while it was the origin's */
 
     /* after the match */
     uint64_t need;     /* messages before the answer begins */
     uint64_t verified; /* messages that were said and need no comparing any more */
     uint64_t done;     /* the client's rows, whole messages, that lie behind */
-    struct buf heard;
     struct tape_message row;
     uint64_t owed; /* bytes of the body that it is time for */
     int64_t request_end_ns;
@@ -54,28 +54,23 @@ static uint64_t now_of(const struct play *p)
 
 /* ---- before the match ---- */
 
-static struct turn_at turn_at(const struct play *p)
+static void look(struct play *p)
 {
-    const struct play_turns *t = p->turns;
-    return (struct turn_at){t->head, t->said.messages, t->said.sum};
-}
-
-static enum turn turn_now(struct play *p)
-{
-    struct turn_at at = turn_at(p);
-    enum turn turn = p->turns->lost ? TURN_LOST : matcher_turn(p->player->matcher, &at);
-    p->turns->lost = turn == TURN_LOST;
-    return turn;
+    struct play_turns *t = p->turns;
+    struct turn_at at = {t->at.head, t->said.messages, t->said.sum};
+    enum turn turn = matcher_turn(p->player->matcher, &at);
+    if (turn == TURN_BEYOND || t->turn == TURN_LOST)
+        return; /* what was due is, and what has come since can be compared */
+    t->at = at;
+    t->turn = turn;
+    buf_clear(&t->heard);
 }
 
 void play_turns_watch(struct play *p)
 {
     if (p->expects) /* the task is to say 100 (Continue) first */
         return;
-    switch (turn_now(p)) {
-    case TURN_CLIENT:
-        p->player->scheduler->stop(p->player->scheduler, &p->task);
-        break;
+    switch (p->turns->turn) {
     case TURN_ORIGIN:
         play_wake(p, 0); /* what has come along with it is heard first */
         break;
@@ -83,22 +78,22 @@ void play_turns_watch(struct play *p)
     case TURN_LOST:
         play_wake(p, LIMIT_REPLAY_TURN_MS * NS_PER_MS);
         break;
+    case TURN_CLIENT:
+    case TURN_BEYOND:
+        p->player->scheduler->stop(p->player->scheduler, &p->task);
+        break;
     }
 }
 
 void play_turns_quiet(struct play *p)
 {
     struct play_turns *t = p->turns;
-    struct matcher *m = p->player->matcher;
-    struct turn_at at = turn_at(p);
-    enum turn turn = turn_now(p);
     bool exhausted = false;
-    /* In the middle of a message that has been heard in part it is the client's turn. */
-    if (p->matched || t->said.begun || turn == TURN_CLIENT)
+    if (p->matched || t->turn == TURN_CLIENT)
         return;
-    if (turn == TURN_LOST)
+    if (t->turn == TURN_LOST)
         play_match_none(p, MISS_DIFFERENT);
-    else if (matcher_turn_take(m, &at, p->x->track, &p->match, &exhausted))
+    else if (matcher_turn_take(p->player->matcher, &t->at, p->x->track, &p->match, &exhausted))
         play_match_taken(p);
     else if (exhausted)
         play_match_none(p, MISS_EXHAUSTED);
@@ -109,17 +104,27 @@ static enum err on_message(void *ctx, const struct grpc_message *m)
     struct play *p = ctx;
     struct play_turns *t = p->turns;
     bool whole = turns_said_add(&t->said, m);
+    enum err e = ERR_OK;
     if (whole)
         t->said_ns = now_of(p);
-    if (!p->matched)
-        return ERR_OK;
     if (!p->collect) { /* the rules compare no bodies */
         t->verified += whole;
         return ERR_OK;
     }
-    struct heard heard = {m->last, (uint32_t)m->data.n};
-    enum err e = buf_put(&t->heard, span_of(&heard, sizeof heard));
-    return e ? e : buf_put(&t->heard, m->data);
+    if (p->matched || t->turn == TURN_ORIGIN || t->turn == TURN_EITHER) {
+        struct heard heard = {m->last, (uint32_t)m->data.n};
+        e = buf_put(&t->heard, span_of(&heard, sizeof heard));
+        if (!e)
+            e = buf_put(&t->heard, m->data);
+    }
+    if (!p->matched && whole)
+        look(p);
+    if (!p->matched &&
+        t->heard.n >= LIMIT_SEND_HIGH) { /* too much to keep: it is the client's turn until it is known again */
+        t->turn = TURN_CLIENT;
+        buf_clear(&t->heard);
+    }
+    return e;
 }
 
 enum err play_turns_begin(struct play *p)
@@ -137,13 +142,16 @@ enum err play_turns_begin(struct play *p)
     if (!t)
         return ERR_NOMEM;
     p->turns = t;
-    t->head = head.all;
+    t->at.head = head.all;
+    t->turn = TURN_CLIENT;
     t->said_ns = now_of(p);
     turns_said_begin(&t->said, matcher_hash_key(m));
     e = grpc_create(&t->reader, &p->request.headers, on_message, p);
-    if (!e && p->collect)
-        play_turns_watch(p);
-    return e;
+    if (e || !p->collect)
+        return e;
+    look(p);
+    play_turns_watch(p);
+    return ERR_OK;
 }
 
 void play_turns_end(struct play *p)
@@ -191,7 +199,7 @@ enum err play_turns_flow(struct play *p, const struct tape_flow *f)
         play_turns_end(p);
         return ERR_OK;
     }
-    t->verified = t->said.messages;
+    t->verified = t->at.messages;
     t->request_end_ns = f->request_end_ns;
     t->cut = f->request_body.wire_bytes > f->request_body.bytes;
     t->left = (p->error == ERR_CLOSED || p->error == ERR_CANCELLED || p->error == ERR_SHUTDOWN) &&

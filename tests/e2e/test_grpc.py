@@ -48,6 +48,12 @@ def test_calls_in_turns(session, server):
     assert session.report["served"] == 5 and session.report["repeated"] == session.report["unused"] == 0, session.report
 
 
+def test_another_client_in_turns(session, server):
+    """Node's HTTP/2 without a gRPC library, which cuts a call into other frames than grpcio does."""
+    out = session.both(server, "node", CLIENTS / "client.js", "grpc", f"https://localhost:{server.port}/test.Peer/Mirrored", "20").decode()
+    assert out == "200 application/grpc\n" + "".join(f"re:turn {i}\n" for i in range(1, 21)) + "grpc-status 0\n"
+
+
 def test_another_message_in_turns_is_a_miss(session, server):
     """It ends its call, with both sides told; the other calls go on."""
     session.record(PYTHON, PEER, "talk", server.port, "second")

@@ -1,5 +1,6 @@
 // Fetches each URL with `fetch` (undici), `https` or `http2` through the proxy of the environment; prints status, every header field and the
 // body's digest. usage: client.js fetch|https|http2 URL...    a URL that ends in /post is posted to
+//                       client.js grpc URL TURNS              one call: each message after the answer to the last
 const crypto = require('crypto');
 const http = require('http');
 const http2 = require('http2');
@@ -82,5 +83,37 @@ async function withHttp2(urls) {
   session.close();
 }
 
-({ fetch: withFetch, https: withHttps, http2: withHttp2 })[process.argv[2]](process.argv.slice(3))
+// A gRPC call (no library: its messages are five bytes of prefix and their bytes).
+async function withGrpc([text, turns]) {
+  const url = new URL(text);
+  const socket = await connect(url, { ALPNProtocols: ['h2'] });
+  const session = http2.connect(url, { createConnection: () => socket });
+  const stream = session.request({ ':method': 'POST', ':path': url.pathname, 'content-type': 'application/grpc', te: 'trailers' });
+  const say = (turn) => {
+    const message = Buffer.from(`turn ${turn}`);
+    const prefix = Buffer.alloc(5);
+    prefix.writeUInt32BE(message.length, 1);
+    stream.write(Buffer.concat([prefix, message]));
+  };
+  let got = Buffer.alloc(0);
+  let turn = 1;
+  await new Promise((resolve, reject) => {
+    stream.setTimeout(20000, () => reject(new Error('no answer')));
+    stream.on('response', (headers) => console.log(headers[':status'], headers['content-type'])).on('error', reject).on('end', resolve)
+      .on('trailers', (trailers) => console.log('grpc-status', trailers['grpc-status']))
+      .on('data', (data) => {
+        got = Buffer.concat([got, data]);
+        while (got.length >= 5 && got.length >= 5 + got.readUInt32BE(1)) {
+          const end = 5 + got.readUInt32BE(1);
+          console.log(got.subarray(5, end).toString());
+          got = got.subarray(end);
+          if (turn++ < turns) say(turn); else stream.end();
+        }
+      });
+    say(turn);
+  });
+  session.close();
+}
+
+({ fetch: withFetch, https: withHttps, http2: withHttp2, grpc: withGrpc })[process.argv[2]](process.argv.slice(3))
   .catch((e) => { console.error(e); process.exitCode = 1; });
