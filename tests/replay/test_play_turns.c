@@ -1,84 +1,17 @@
 /* test_play_turns.c: gRPC calls whose client waits for answers before it says more: found by what they begin with, answered in turns. */
+#include "calls.h"
 #include "stage.h"
 
-#define MS(n)    ((n) * (int64_t)NS_PER_MS)
 #define QUIET    (LIMIT_REPLAY_TURN_MS * NS_PER_MS)
-#define CALL     "/pkg.Svc/Call"
 #define HEAD     "head 200  HTTP/2|content-type: application/grpc\n"
 #define TRAILERS "trailers|grpc-status: 0\n"
 #define M1(a)    "\0\0\0\0\1" a /* a message of one byte */
-
-static const char *const grpc[] = {"content-type", "application/grpc", NULL};
-static const char *const ok[] = {"grpc-status", "0", NULL};
-
-/* A recorded call: 'a'…'z' a message of the client, 'A'…'Z' of the server, one a millisecond, '|' the end of the request, '!' that the client leaves. */
-struct call {
-    const char *talk;
-    const char *path, *track;
-    bool not_grpc;
-};
-
-struct recorded {
-    struct fixture_message messages[40];
-    struct buf request, response;
-};
-
-static void add_message(struct recorded *r, struct fixture_flow *flow, const char *letter, int64_t at_ns)
-{
-    bool from_client = *letter >= 'a';
-    struct buf *body = from_client ? &r->request : &r->response;
-    assert_true(flow->messages_n < ARRAY_LEN(r->messages));
-    r->messages[flow->messages_n++] = (struct fixture_message){
-        .from_client = from_client, .kind = "grpc", .payload = letter, .n = 1, .at_ns = at_ns, .wire_bytes = 6};
-    assert_int_equal(buf_put(body, SPAN("\0\0\0\0\1")), ERR_OK);
-    assert_int_equal(buf_put(body, span_of(letter, 1)), ERR_OK);
-    if (!from_client && flow->response_begin_ns < 0)
-        flow->response_begin_ns = at_ns;
-}
-
-static int64_t add_call(struct stage *s, const struct call *call)
-{
-    struct recorded r = {.request = BUF_INIT, .response = BUF_INIT};
-    struct fixture_flow flow = {.method = "POST",
-                                .version = "HTTP/2",
-                                .path = call->path ? call->path : CALL,
-                                .track = call->track,
-                                .request_headers = grpc,
-                                .reason = "",
-                                .response_headers = grpc,
-                                .response_trailers = ok,
-                                .request_end_ns = -1,
-                                .response_begin_ns = -1,
-                                .messages = r.messages};
-    int64_t at_ns = MS(10);
-    for (const char *c = call->talk; *c; c++, at_ns += MS(1)) {
-        if (*c == '|')
-            flow.request_end_ns = at_ns;
-        else if (*c == '!')
-            flow.error = "closed: the client reset the stream";
-        else
-            add_message(&r, &flow, c, at_ns);
-    }
-    flow.response_end_ns = flow.error ? -1 : at_ns;
-    if (flow.response_begin_ns < 0)
-        flow.response_begin_ns = at_ns;
-    flow.request_body = buf_span(&r.request).p;
-    flow.request_body_n = r.request.n;
-    flow.response_body = buf_span(&r.response).p;
-    flow.response_body_n = r.response.n;
-    if (flow.error)
-        flow.response_trailers = NULL;
-    int64_t id = fixture_add(&s->bench.tape, &flow);
-    buf_free(&r.request);
-    buf_free(&r.response);
-    return id;
-}
 
 static void open_calls(struct stage *s, const char *const *options, const struct call *calls, size_t n)
 {
     stage_open(s, options);
     for (size_t i = 0; i < n; i++)
-        (void)add_call(s, &calls[i]);
+        (void)add_call(&s->bench.tape, &calls[i]);
     stage_load(s);
 }
 
@@ -234,6 +167,27 @@ static void test_one_that_does_not_wait(void **state)
     check_said(a, "ABC");
     check_counters(&s, 2, 0, 0);
     stage_close(&s);
+}
+
+static void test_one_that_says_much_at_once(void **state)
+{
+    static const struct call calls[] = {{"aAbbbbbbbbbbbbbbbbbbbbC|"}, {"aBccccccccccccccccccccD|"}};
+    (void)state;
+    for (size_t n = 1; n <= 2; n++) {
+        struct stage s;
+        open_calls(&s, NULL, calls, n);
+        struct act *a = begin(&s);
+        say(&s, a, "abbbbbbbbbbbbbbbbbbb"); /* further than recordings are known, and waits */
+        check_said(a, "A");
+        say(&s, a, "b|");
+        check_said(a, "AC");
+        check_text(a, HEAD TRAILERS "end\n");
+        check_counters(&s, 1, 0, n - 1);
+        a = begin(&s);
+        say(&s, a, "abbbbbbbbbbbbbbbbbbx");
+        check_miss(&s, "\"message:20\"", "differ from flow 1 at message 20: recorded \"b\", now \"x\"");
+        stage_close(&s);
+    }
 }
 
 static void test_the_server_speaks_first(void **state)
@@ -622,6 +576,26 @@ static void test_compressed_messages(void **state)
     stage_close(&s);
 }
 
+static void test_messages_that_the_tape_does_not_hold(void **state)
+{
+    struct stage s;
+    (void)state;
+    OPEN(&s, NULL, {"aAbBcC|", .kept = 9}, {"d|D"});
+    struct act *a = begin(&s);
+    say(&s, a, "a");
+    check_said(a, "A");
+    say(&s, a, "xy|"); /* nothing is known of them but that they came */
+    check_said(a, "ABC");
+    check_text(a, HEAD TRAILERS "end\n");
+    a = begin(&s);
+    say(&s, a, "x"); /* may be one that was cut */
+    check_text(a, "");
+    say(&s, a, "yz|");
+    check_said(a, "ABC"); /* by its length */
+    check_counters(&s, 2, 0, 1);
+    stage_close(&s);
+}
+
 static void test_grpc_web_is_not_in_turns(void **state)
 {
     static const char *const web[] = {"content-type", "application/grpc-web+proto", NULL};
@@ -701,6 +675,7 @@ int main(void)
         cmocka_unit_test(test_each_after_what_it_followed),
         cmocka_unit_test(test_a_call_at_every_chunk_size),
         cmocka_unit_test(test_one_that_does_not_wait),
+        cmocka_unit_test(test_one_that_says_much_at_once),
         cmocka_unit_test(test_the_server_speaks_first),
         cmocka_unit_test(test_the_server_ends_first),
         cmocka_unit_test(test_two_of_one_path),
@@ -720,6 +695,7 @@ int main(void)
         cmocka_unit_test(test_pace),
         cmocka_unit_test(test_bodies_that_are_not_compared),
         cmocka_unit_test(test_compressed_messages),
+        cmocka_unit_test(test_messages_that_the_tape_does_not_hold),
         cmocka_unit_test(test_grpc_web_is_not_in_turns),
         cmocka_unit_test(test_a_client_that_reads_slowly),
         cmocka_unit_test(test_much_that_is_not_compared_yet),

@@ -62,6 +62,7 @@ struct fixture_flow {
     const char *const *request_trailers;  /* none */
     const void *request_body;             /* none */
     size_t request_body_n;                /* strlen */
+    uint64_t request_bytes;               /* as many; more: --max-body cut it */
     unsigned status;                      /* 200; with .no_response 0 */
     const char *reason;                   /* "OK" for 200, else "" */
     const char *const *response_headers;  /* Content-Type: text/plain */
@@ -219,7 +220,7 @@ static inline int64_t fixture_add(struct fixture *f, const struct fixture_flow *
         .request_headers = fixture_fields(f, in->request_headers ? in->request_headers : headers),
         .request_trailers = fixture_fields(f, in->request_trailers),
         .request_body = fixture_content(f, body, 0),
-        .request_bytes = body.n,
+        .request_bytes = in->request_bytes ? in->request_bytes : body.n,
         .request_wire_bytes = body.n + 100,
         .informational = fixture_text(in->informational, ""),
         .request_end_ns = fixture_ns(in->request_end_ns, 1 * (int64_t)NS_PER_MS),
