@@ -82,7 +82,7 @@
     X(LIMIT_REPLAY_VALUE_BYTES, 200, "bytes shown of one value that differs")                                          \
     X(LIMIT_REPLAY_COMPARE_BYTES, 4194304,                                                                             \
       "bytes of bodies that are compared field by field to find the nearest, after the first near miss")               \
-    X(LIMIT_REPLAY_TURN_MS, 100, "how long a gRPC client is silent before it is taken to wait for an answer")            \
+    X(LIMIT_REPLAY_TURN_MS, 100, "how long a gRPC client is silent before it is taken to wait for an answer")          \
     X(LIMIT_REPLAY_TURN_MESSAGES, 16, "messages of a gRPC request by which recordings are told apart before its end")  \
     X(LIMIT_REPLAY_CANDIDATES, 24, "near misses that are read from the tape to find the nearest")
 
