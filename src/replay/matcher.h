@@ -78,11 +78,16 @@ bool matcher_has_turns(const struct matcher *m);
 bool matcher_knows_turns(const struct matcher *m, struct hash128 head);
 /* Whose turn it is, whatever was served before. Costs the same for any number of recordings. */
 enum turn matcher_turn(const struct matcher *m, const struct turn_at *at);
+enum turn_taken {
+    TURN_TAKEN,
+    TURN_NOT_YET,   /* those that are next were not answered by now */
+    TURN_EXHAUSTED, /* each was already given (ORDER_ONCE) */
+    TURN_FOREIGN,   /* all are another track's */
+};
 /* Takes, of the recordings that began so and are next of their key, one that was answered by now: one that was not served yet before one that was, then the
- * first in recorded order (the last, where the order says so). Counts as matcher_take() does. False: there is none, nothing is counted; *exhausted:
- * for each was already given (ORDER_ONCE). Looks at every key that began so. */
-bool matcher_turn_take(struct matcher *m, const struct turn_at *at, struct span track, struct match *out,
-                       bool *exhausted);
+ * first in recorded order (the last, where the order says so). Counts as matcher_take() does what is taken, and nothing else. Looks at every key
+ * that began so. */
+enum turn_taken matcher_turn_take(struct matcher *m, const struct turn_at *at, struct span track, struct match *out);
 /* How many messages the client of that recording said before it was answered. False: it is no call in turns. */
 bool matcher_turn_of(const struct matcher *m, const struct match *match, uint64_t *messages);
 

@@ -169,11 +169,10 @@ static bool is_before(enum replay_order order, const struct choice *a, const str
 }
 
 /* Under the lock when the request has a track. */
-static bool choose(const struct matcher *m, const struct turn_row *row, uint64_t messages, uint32_t track,
-                   struct choice *best, bool *exhausted)
+static enum turn_taken choose(const struct matcher *m, const struct turn_row *row, uint64_t messages, uint32_t track,
+                              struct choice *best)
 {
-    bool found = false;
-    *exhausted = false;
+    enum turn_taken taken = TURN_FOREIGN; /* what is found later is better */
     for (uint32_t i = row->first; i != SLOT_NONE; i = m->turns.links[i].next) {
         struct choice c = {.group = matcher_group_for(m, m->turns.links[i].key, track)};
         uint32_t which;
@@ -184,18 +183,18 @@ static bool choose(const struct matcher *m, const struct turn_row *row, uint64_t
         c.at = c.own ? atomic_load_explicit(&g->position, memory_order_relaxed) : matcher_position(m, track, c.group);
         c.round = c.at / g->n;
         if (!matcher_pick(m->rules->order, g->n, c.at, &which, &c.repeat)) {
-            *exhausted = true;
+            taken = MIN(taken, TURN_EXHAUSTED);
             continue;
         }
+        taken = MIN(taken, TURN_NOT_YET);
         c.entry = m->order[g->first + which];
         uint32_t turn = m->entries[c.entry].turn;
-        if (turn == 0 || turn - 1 > messages || (found && !is_before(m->rules->order, &c, best)))
+        if (turn == 0 || turn - 1 > messages || (taken == TURN_TAKEN && !is_before(m->rules->order, &c, best)))
             continue;
         *best = c;
-        found = true;
+        taken = TURN_TAKEN;
     }
-    *exhausted &= !found;
-    return found;
+    return taken;
 }
 
 /* False: another thread was faster, and what is best may be another one now. */
@@ -210,33 +209,31 @@ static bool claim(struct matcher *m, const struct choice *c, uint32_t track)
                                                    memory_order_relaxed, memory_order_relaxed);
 }
 
-bool matcher_turn_take(struct matcher *m, const struct turn_at *at, struct span track, struct match *out,
-                       bool *exhausted)
+enum turn_taken matcher_turn_take(struct matcher *m, const struct turn_at *at, struct span track, struct match *out)
 {
     const struct turn_row *row = row_find(m, row_key(m, at->head, at->messages, at->sum));
     struct choice best = {.group = SLOT_NONE};
     uint32_t index = TRACK_NONE;
-    bool hit;
-    *exhausted = false;
+    enum turn_taken taken;
     if (!row || !row->answered)
-        return false;
+        return TURN_NOT_YET;
     if (track.n > 0) {
         (void)pthread_mutex_lock(&m->lock);
         if (matcher_intern_track(m, track, &index) != ERR_OK)
             index = TRACK_NONE;
     }
     do
-        hit = choose(m, row, at->messages, index, &best, exhausted);
-    while (hit && !claim(m, &best, index));
-    if (hit && track.n > 0)
+        taken = choose(m, row, at->messages, index, &best);
+    while (taken == TURN_TAKEN && !claim(m, &best, index));
+    if (taken == TURN_TAKEN && track.n > 0)
         matcher_count_track(m, index, true, best.repeat);
     if (track.n > 0)
         (void)pthread_mutex_unlock(&m->lock);
-    if (!hit)
-        return false;
+    if (taken != TURN_TAKEN)
+        return taken;
     matcher_serve(m, best.entry, out);
     matcher_count(m, true, best.repeat, out);
-    return true;
+    return TURN_TAKEN;
 }
 
 bool matcher_turn_of(const struct matcher *m, const struct match *match, uint64_t *messages)

@@ -88,15 +88,15 @@ void play_turns_watch(struct play *p)
 void play_turns_quiet(struct play *p)
 {
     struct play_turns *t = p->turns;
-    bool exhausted = false;
     if (p->matched || t->turn == TURN_CLIENT)
         return;
-    if (t->turn == TURN_LOST)
-        play_match_none(p, MISS_DIFFERENT);
-    else if (matcher_turn_take(p->player->matcher, &t->at, p->x->track, &p->match, &exhausted))
+    enum turn_taken taken = TURN_FOREIGN;
+    if (t->turn != TURN_LOST)
+        taken = matcher_turn_take(p->player->matcher, &t->at, p->x->track, &p->match);
+    if (taken == TURN_TAKEN)
         play_match_taken(p);
-    else if (exhausted)
-        play_match_none(p, MISS_EXHAUSTED);
+    else if (taken != TURN_NOT_YET)
+        play_match_none(p, taken == TURN_EXHAUSTED ? MISS_EXHAUSTED : MISS_DIFFERENT);
 }
 
 static enum err on_message(void *ctx, const struct grpc_message *m)

@@ -19,6 +19,11 @@ struct call {
     bool no_rows; /* of messages */
 };
 
+#define TALK(...)                                                                                                      \
+    {                                                                                                                  \
+        .talk = __VA_ARGS__                                                                                            \
+    }
+
 struct recorded {
     struct fixture_message messages[40];
     struct buf request, response;

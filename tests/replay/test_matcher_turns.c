@@ -63,7 +63,7 @@ static void test_whose_turn_it_is(void **state)
 {
     struct bench b;
     (void)state;
-    OPEN(&b, NULL, {"aAbB|"}, {"abCcc|"}, {"x|X"}, {"a|A", .path = "/other"}, {"aAbB|"});
+    OPEN(&b, NULL, TALK("aAbB|"), TALK("abCcc|"), TALK("x|X"), TALK("a|A", .path = "/other"), TALK("aAbB|"));
     const struct matcher *m = b.matcher;
     assert_true(matcher_has_turns(m));
     assert_true(matcher_knows_turns(m, head_of(m, CALL)));
@@ -84,7 +84,7 @@ static void test_how_far_recordings_are_known(void **state)
 {
     struct bench b;
     (void)state;
-    OPEN(&b, NULL, {"aAbbbbbbbbbbbbbbbbbbbb|"}, {"cccccccccccccccccccccA|"});
+    OPEN(&b, NULL, TALK("aAbbbbbbbbbbbbbbbbbbbb|"), TALK("cccccccccccccccccccccA|"));
     check_turn(b.matcher, "abbbbbbbbbbbbbbb", TURN_ORIGIN); /* 16 */
     check_turn(b.matcher, "abbbbbbbbbbbbbbbb", TURN_EITHER);
     check_turn(b.matcher, "abbbbbbbbbbbbbbbbb", TURN_BEYOND);
@@ -113,7 +113,7 @@ static void test_when_it_was_answered(void **state)
         struct match match;
         size_t at = 0;
         uint64_t messages = 99;
-        OPEN(&b, NULL, {cases[i].talk});
+        OPEN(&b, NULL, TALK(cases[i].talk));
         assert_true(matcher_next_flow(b.matcher, &at, &match));
         bool turns = matcher_turn_of(b.matcher, &match, &messages);
         if (turns != cases[i].turns || messages != cases[i].messages)
@@ -128,10 +128,10 @@ static void test_one_without_rows_is_none(void **state)
 {
     struct bench b;
     (void)state;
-    OPEN(&b, NULL, {"aAbB|", .no_rows = true});
+    OPEN(&b, NULL, TALK("aAbB|", .no_rows = true));
     assert_false(matcher_has_turns(b.matcher));
     bench_close(&b);
-    OPEN(&b, OPTIONS("--ignore body"), {"aAbB|"});
+    OPEN(&b, OPTIONS("--ignore body"), TALK("aAbB|"));
     assert_true(matcher_has_turns(b.matcher));
     assert_int_equal(b.matcher->turns.rows_n, 0); /* the head is the key */
     bench_close(&b);
@@ -151,12 +151,12 @@ static void *take_all(void *ctx)
     struct turn_at at = said(t->m, "a", false);
     for (int i = 0; i < TAKES; i++) {
         struct match match;
-        bool exhausted = false;
-        if (matcher_turn_take(t->m, &at, span_str(t->track), &match, &exhausted)) {
+        enum turn_taken taken = matcher_turn_take(t->m, &at, span_str(t->track), &match);
+        if (taken == TURN_TAKEN) {
             t->hits++;
             t->sum += (uint64_t)match.flow;
         }
-        t->exhausted += exhausted;
+        t->exhausted += taken == TURN_EXHAUSTED;
     }
     return NULL;
 }
@@ -178,7 +178,7 @@ static void open_many(struct bench *b, int n)
     for (int i = 0; i < n; i++) {
         char talk[] = "aAb|";
         talk[2] = i % 2 ? 'b' : (char)('c' + i % 20);
-        (void)add_call(&b->tape, &(struct call){.talk = talk});
+        (void)add_call(&b->tape, &(struct call)TALK(talk));
     }
     bench_load(b);
 }
@@ -220,8 +220,8 @@ static void test_loading_out_of_memory(void **state)
     struct bench b;
     (void)state;
     bench_open(&b, NULL);
-    (void)add_call(&b.tape, &(struct call){"aAbB|"});
-    (void)add_call(&b.tape, &(struct call){"aAcC|"});
+    (void)add_call(&b.tape, &(struct call)TALK("aAbB|"));
+    (void)add_call(&b.tape, &(struct call)TALK("aAcC|"));
     fixture_close(&b.tape);
     const char *const paths[] = {b.path};
     struct matcher_options options = {.paths = paths, .paths_n = 1, .rules = &b.rules};

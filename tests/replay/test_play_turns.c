@@ -109,7 +109,7 @@ static void test_each_after_what_it_followed(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aABbcC|D"});
+    OPEN(&s, NULL, TALK("aABbcC|D"));
     struct act *a = begin(&s);
     check_text(a, "");
     say(&s, a, "a");
@@ -133,7 +133,7 @@ static void test_a_call_at_every_chunk_size(void **state)
     (void)state;
     for (size_t chunk = 1; chunk < sizeof said; chunk++) {
         struct stage s;
-        OPEN(&s, NULL, {"aAbcBdC|"}, {"x|X"});
+        OPEN(&s, NULL, TALK("aAbcBdC|"), TALK("x|X"));
         struct act *a = begin(&s);
         for (size_t at = 0; at < sizeof said - 1; at += chunk) {
             act_request(a, PART_BODY, span_first(span_of(said + at, sizeof said - 1 - at), chunk));
@@ -152,7 +152,7 @@ static void test_one_that_does_not_wait(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbBcC|"}, {"aAbBdC|"});
+    OPEN(&s, NULL, TALK("aAbBcC|"), TALK("aAbBdC|"));
     struct act *a = begin(&s);
     say_together(a, "abd|"); /* known by its whole body */
     stage_run(&s);
@@ -171,7 +171,7 @@ static void test_one_that_does_not_wait(void **state)
 
 static void test_one_that_says_much_at_once(void **state)
 {
-    static const struct call calls[] = {{"aAbbbbbbbbbbbbbbbbbbbbC|"}, {"aBccccccccccccccccccccD|"}};
+    static const struct call calls[] = {TALK("aAbbbbbbbbbbbbbbbbbbbbC|"), TALK("aBccccccccccccccccccccD|")};
     (void)state;
     for (size_t n = 1; n <= 2; n++) {
         struct stage s;
@@ -194,7 +194,7 @@ static void test_the_server_speaks_first(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"AaB|"}, {"CaD|"});
+    OPEN(&s, NULL, TALK("AaB|"), TALK("CaD|"));
     uint64_t began = s.now_ns;
     struct act *a = begin(&s);
     check_said(a, "A");
@@ -213,7 +213,7 @@ static void test_the_server_ends_first(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAB"});
+    OPEN(&s, NULL, TALK("aAB"));
     struct act *a = begin(&s);
     say(&s, a, "a");
     check_said(a, "AB");
@@ -228,7 +228,7 @@ static void test_two_of_one_path(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbB|"}, {"cCdD|"});
+    OPEN(&s, NULL, TALK("aAbB|"), TALK("cCdD|"));
     uint64_t began = s.now_ns;
     talk(&s, "cCdD|", "CD");
     talk(&s, "aAbB|", "AB");
@@ -241,7 +241,7 @@ static void test_two_that_begin_alike_come_in_order(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbB|"}, {"aCdD|"});
+    OPEN(&s, NULL, TALK("aAbB|"), TALK("aCdD|"));
     struct act *a = begin(&s);
     uint64_t said = s.now_ns;
     say(&s, a, "a");
@@ -259,7 +259,7 @@ static void test_unary_beside_it(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"a|U"}, {"aAbB|"}, {"ab|V"}, {"c|W"});
+    OPEN(&s, NULL, TALK("a|U"), TALK("aAbB|"), TALK("ab|V"), TALK("c|W"));
     struct act *a = begin(&s);
     say_together(a, "a|");
     stage_run(&s);
@@ -284,7 +284,7 @@ static void test_identical_calls_come_in_order(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbB|"}, {"aCbD|"}, {"ab|E"});
+    OPEN(&s, NULL, TALK("aAbB|"), TALK("aCbD|"), TALK("ab|E"));
     talk(&s, "aAbB|", "AB");
     struct act *a = begin(&s);
     say_together(a, "ab|"); /* consumed alike, in turns or not */
@@ -302,7 +302,7 @@ static void test_identical_calls_come_in_order(void **state)
 static void check_order(const char *order, const char *const *answers)
 {
     struct stage s;
-    OPEN(&s, OPTIONS(order), {"aAb|"}, {"aBb|"}, {"aCc|"});
+    OPEN(&s, OPTIONS(order), TALK("aAb|"), TALK("aBb|"), TALK("aCc|"));
     for (; *answers; answers++) {
         struct act *a = begin(&s);
         say(&s, a, "a");
@@ -324,13 +324,18 @@ static void test_once(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, OPTIONS("--order once"), {"aAb|"});
+    OPEN(&s, OPTIONS("--order once"), TALK("aAb|"), TALK("a|U"));
     talk(&s, "aAb|", "A");
     struct act *a = begin(&s);
     say(&s, a, "a");
+    check_text(a, ""); /* it may be the other one */
+    say(&s, a, "|");
+    check_said(a, "U");
+    a = begin(&s);
+    say(&s, a, "a");
     assert_has(buf_span(&a->text), "head 501 No Recording");
     assert_has(buf_span(&a->body), "\"reason\": \"exhausted\"");
-    check_counters(&s, 1, 1, 0);
+    check_counters(&s, 2, 1, 0);
     stage_close(&s);
 }
 
@@ -338,7 +343,7 @@ static void test_tracks(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAb|", .track = "one"}, {"aBb|", .track = "two"}, {"aCb|", .track = "two"});
+    OPEN(&s, NULL, TALK("aAb|", .track = "one"), TALK("aBb|", .track = "two"), TALK("aCb|", .track = "two"));
     const struct {
         const char *track, *answer;
     } asked[] = {{"two", "B"}, {"one", "A"}, {"two", "C"}, {"one", "A"}, {"three", "A"}, {"three", "B"}};
@@ -349,6 +354,12 @@ static void test_tracks(void **state)
     }
     check_counters(&s, 6, 0, 0);
     stage_close(&s);
+    OPEN(&s, NULL, TALK("aAb|", .track = "one"), TALK("cCd|", .track = "two"));
+    struct act *a = begin_track(&s, "one");
+    say(&s, a, "c"); /* the other track's */
+    assert_has(buf_span(&a->text), "head 501 No Recording");
+    check_counters(&s, 0, 1, 2);
+    stage_close(&s);
 }
 
 /* ---- misses ---- */
@@ -357,7 +368,7 @@ static void test_another_message_is_a_miss(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbB|"});
+    OPEN(&s, NULL, TALK("aAbB|"));
     struct act *a = begin(&s);
     say(&s, a, "a");
     say(&s, a, "x");
@@ -373,7 +384,7 @@ static void test_one_message_too_many_is_a_miss(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbB|C"});
+    OPEN(&s, NULL, TALK("aAbB|C"));
     struct act *a = begin(&s);
     say(&s, a, "a");
     say(&s, a, "bc");
@@ -388,7 +399,7 @@ static void test_one_message_too_few_is_a_miss(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbB|"});
+    OPEN(&s, NULL, TALK("aAbB|"));
     struct act *a = begin(&s);
     say(&s, a, "a");
     say(&s, a, "|");
@@ -402,7 +413,7 @@ static void test_another_first_message_is_a_miss_at_once(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbB|"}, {"c|C"});
+    OPEN(&s, NULL, TALK("aAbB|"), TALK("c|C"));
     struct act *a = begin(&s);
     uint64_t said = s.now_ns;
     say(&s, a, "x"); /* and it would wait for ever */
@@ -423,7 +434,7 @@ static void test_what_is_no_message_ends_it(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbB|"});
+    OPEN(&s, NULL, TALK("aAbB|"));
     struct act *a = begin(&s);
     say(&s, a, "a");
     act_request(a, PART_BODY, SPAN("no message"));
@@ -445,7 +456,7 @@ static void test_the_client_resets_in_the_middle(void **state)
     (void)state;
     for (int when = 0; when < 4; when++) {
         struct stage s;
-        OPEN(&s, NULL, {"aAbB|"}, {"aAbC|"});
+        OPEN(&s, NULL, TALK("aAbB|"), TALK("aAbC|"));
         struct act *a = begin(&s);
         if (when > 0)
             say_together(a, "a");
@@ -465,7 +476,7 @@ static void test_one_that_the_client_left_is_held(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbB!"});
+    OPEN(&s, NULL, TALK("aAbB!"));
     struct act *a = begin(&s);
     say(&s, a, "a");
     say(&s, a, "b");
@@ -487,7 +498,7 @@ static void test_pace(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, OPTIONS("--pace recorded"), {"aABbbbC|D"});
+    OPEN(&s, OPTIONS("--pace recorded"), TALK("aABbbbC|D"));
     struct act *a = begin(&s);
     s.now_ns += 500 * NS_PER_MS;
     uint64_t said = s.now_ns;
@@ -512,7 +523,7 @@ static void test_bodies_that_are_not_compared(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, OPTIONS("--ignore body"), {"abAcB|C"});
+    OPEN(&s, OPTIONS("--ignore body"), TALK("abAcB|C"));
     struct act *a = begin(&s);
     check_text(a, "");
     say(&s, a, "x");
@@ -580,7 +591,7 @@ static void test_messages_that_the_tape_does_not_hold(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbBcC|", .kept = 9}, {"d|D"});
+    OPEN(&s, NULL, TALK("aAbBcC|", .kept = 9), TALK("d|D"));
     struct act *a = begin(&s);
     say(&s, a, "a");
     check_said(a, "A");
@@ -601,7 +612,7 @@ static void test_grpc_web_is_not_in_turns(void **state)
     static const char *const web[] = {"content-type", "application/grpc-web+proto", NULL};
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbB|"});
+    OPEN(&s, NULL, TALK("aAbB|"));
     struct act *a = stage_ask(&s, &(struct ask){.method = "POST", .path = CALL, .headers = web, .open = true});
     say(&s, a, "a");
     check_text(a, "");
@@ -614,7 +625,7 @@ static void test_a_client_that_reads_slowly(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aABbC|"});
+    OPEN(&s, NULL, TALK("aABbC|"));
     struct act *a =
         stage_ask(&s, &(struct ask){.method = "POST", .path = CALL, .headers = grpc, .open = true, .pause_each = true});
     say(&s, a, "a");
@@ -633,7 +644,7 @@ static void test_much_that_is_not_compared_yet(void **state)
 {
     struct stage s;
     (void)state;
-    OPEN(&s, NULL, {"aAbB|"});
+    OPEN(&s, NULL, TALK("aAbB|"));
     struct act *a =
         stage_ask(&s, &(struct ask){.method = "POST", .path = CALL, .headers = grpc, .open = true, .pause_each = true});
     say(&s, a, "a");
@@ -656,7 +667,7 @@ static void test_running_out_of_memory(void **state)
     (void)state;
     for (long n = 0; n < 60; n++) {
         struct stage s;
-        OPEN(&s, NULL, {"aAbB|"}, {"aAbC|"});
+        OPEN(&s, NULL, TALK("aAbB|"), TALK("aAbC|"));
         struct act *a = begin(&s);
         mem_fail_after(n);
         act_request(a, PART_BODY, SPAN(M1("a") M1("b")));
