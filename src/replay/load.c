@@ -155,13 +155,13 @@ static enum err load_turn(struct load *l, const struct tape_flow *f)
 static enum err load_grpc(struct load *l, const struct tape_flow *f)
 {
     l->turn = 0;
-    l->sums.n = 0;
+    buf_clear(&l->sums);
+    turns_said_begin(&l->said, &l->m->hash);
     if (!turns_spoken(&l->headers))
         return ERR_OK;
     enum err e = is_answered_early(f) ? load_turn(l, f) : ERR_OK;
     if (e || !rules_has(l->m->rules, RULE_BODY))
         return e;
-    turns_said_begin(&l->said, &l->m->hash);
     e = grpc_create(&l->grpc, &l->headers, on_message, l);
     return e ? e : put_sum(l);
 }
@@ -218,6 +218,9 @@ static enum err load_key(struct load *l, const struct tape_flow *f, struct key *
     if (compared && cut) {
         r.body = content_cut_key(f->request_body.wire_bytes, &l->m->hash);
         l->m->cut = true;
+        /* It is known by the messages that are there, and the others are compared by what is. */
+        if (l->turn > 0 && l->said.messages < l->turn - 1)
+            l->turn = (uint32_t)l->said.messages + 1;
     }
     grpc_destroy(&l->grpc);
     if (!e)

@@ -119,8 +119,8 @@ static enum err on_message(void *ctx, const struct grpc_message *m)
     }
     if (!p->matched && whole)
         look(p);
-    if (!p->matched &&
-        t->heard.n >= LIMIT_SEND_HIGH) { /* too much to keep: it is the client's turn until it is known again */
+    /* More than can be kept: it is the client's turn until it is known again. */
+    if (!p->matched && t->heard.n >= LIMIT_SEND_HIGH) {
         t->turn = TURN_CLIENT;
         buf_clear(&t->heard);
     }
@@ -348,10 +348,12 @@ static bool give(struct play *p)
     struct play_turns *t = p->turns;
     if (p->piece.n == 0) {
         enum err e = play_read_piece(p);
-        if (e == ERR_NOT_FOUND)
-            t->owed = 0; /* --max-body cut it */
-        else if (e)
+        if (e == ERR_NOT_FOUND && !t->left) {
+            play_pause_request(p, false);
+            play_enter(p, PLAY_BODY); /* --max-body cut it: the client would wait for ever */
+        } else if (e) {
             fail(p, e, "the recorded body cannot be read");
+        }
         return true;
     }
     struct event event = {.part = PART_BODY,

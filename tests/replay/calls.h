@@ -16,6 +16,7 @@ struct call {
     const char *talk;
     const char *path, *track;
     size_t kept;  /* of the request's body: --max-body; 0: all */
+    size_t told;  /* of the response's */
     bool no_rows; /* of messages */
 };
 
@@ -78,7 +79,8 @@ static inline int64_t add_call(struct fixture *f, const struct call *call)
     flow.request_bytes = r.request.n;
     flow.messages_n = call->no_rows ? 0 : flow.messages_n;
     flow.response_body = buf_span(&r.response).p;
-    flow.response_body_n = r.response.n;
+    flow.response_body_n = call->told ? call->told : r.response.n;
+    flow.response_bytes = r.response.n;
     if (flow.error)
         flow.response_trailers = NULL;
     int64_t id = fixture_add(f, &flow);

@@ -605,6 +605,29 @@ static void test_messages_that_the_tape_does_not_hold(void **state)
     check_said(a, "ABC"); /* by its length */
     check_counters(&s, 2, 0, 1);
     stage_close(&s);
+    OPEN(&s, NULL, TALK("aAbB|", .kept = 3));
+    a = begin(&s);
+    check_text(a, HEAD); /* known by nothing */
+    check_said(a, "");
+    say(&s, a, "x");
+    check_said(a, "A");
+    say(&s, a, "y|");
+    check_said(a, "AB");
+    stage_close(&s);
+}
+
+static void test_answers_that_the_tape_does_not_hold(void **state)
+{
+    struct stage s;
+    (void)state;
+    OPEN(&s, NULL, TALK("aAbBcC|", .told = 8));
+    struct act *a = begin(&s);
+    say(&s, a, "a");
+    check_said(a, "A");
+    say(&s, a, "b"); /* and it would wait for ever */
+    assert_int_equal(a->body.n, 8);
+    check_text(a, HEAD "error truncated: the tape does not hold all of this body (--max-body)\n");
+    stage_close(&s);
 }
 
 static void test_grpc_web_is_not_in_turns(void **state)
@@ -707,6 +730,7 @@ int main(void)
         cmocka_unit_test(test_bodies_that_are_not_compared),
         cmocka_unit_test(test_compressed_messages),
         cmocka_unit_test(test_messages_that_the_tape_does_not_hold),
+        cmocka_unit_test(test_answers_that_the_tape_does_not_hold),
         cmocka_unit_test(test_grpc_web_is_not_in_turns),
         cmocka_unit_test(test_a_client_that_reads_slowly),
         cmocka_unit_test(test_much_that_is_not_compared_yet),

@@ -69,6 +69,7 @@ struct fixture_flow {
     const char *const *response_trailers; /* none */
     const void *response_body;            /* none */
     size_t response_body_n;               /* strlen */
+    uint64_t response_bytes;              /* as many; more: --max-body cut it */
     size_t response_chunk;                /* > 0: the body arrives in pieces of this size, 1 ms apart, as chunks */
     const char *informational;            /* JSON: [[103,"Early Hints",[["Link","</a>"]],1000000]] */
     bool no_response;                     /* no response head came */
@@ -194,7 +195,7 @@ static inline void fixture_response(struct fixture *f, const struct fixture_flow
     row->response_headers = fixture_fields(f, in->response_headers ? in->response_headers : headers);
     row->response_trailers = fixture_fields(f, in->response_trailers);
     row->response_body = fixture_content(f, body, in->response_chunk);
-    row->response_bytes = body.n;
+    row->response_bytes = in->response_bytes ? in->response_bytes : body.n;
     row->response_wire_bytes = body.n + 100;
     row->response_begin_ns = fixture_ns(in->response_begin_ns, 5 * (int64_t)NS_PER_MS);
 }

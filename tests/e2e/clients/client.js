@@ -111,7 +111,7 @@ async function withGrpc([text, turns]) {
         }
       });
     say(turn);
-  });
+  }).catch((e) => { session.destroy(); throw e; });
   session.close();
 }
 

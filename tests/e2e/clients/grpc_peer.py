@@ -129,11 +129,11 @@ def talk(channel, first, second, turns):
 
 
 def talk_all(channel, second):
-    """Calls of one path: two that begin alike, one that does not wait, one of a single message, and a long one."""
+    """Calls of one path: two that begin alike, one of a single message that begins so too, one that does not wait, and a long one."""
     second = second.encode()
     talk(channel, b"hello", second, 3)
     talk(channel, b"hello", b"another", 2)
-    told("all at once", channel.stream_stream("/test.Peer/Mirrored")(iter([b"hello", b"all", b"at once"]), timeout=TALK_S))
+    told("all at once", channel.stream_stream("/test.Peer/Mirrored")(iter([b"all", b"at", b"once"]), timeout=TALK_S))
     told_one("single", channel.unary_unary("/test.Peer/Mirrored"), b"hello")
     talk(channel, b"long", second, 50)
 
