@@ -73,13 +73,13 @@ class Authority:
     def _key(self, path):
         run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path)
 
-    def issue(self, name, san="DNS:localhost,IP:127.0.0.1", days=20, self_signed=False, expired=False):
+    def issue(self, name, san="DNS:localhost,IP:127.0.0.1", days=20, self_signed=False, expired=False, usage="serverAuth"):
         """A certificate and its key as (pem, key)."""
         pem, key, csr, ext = (self.folder / f"{name}.{s}" for s in ("pem", "key", "csr", "ext"))
         if pem.exists():
             return pem, key
         self._key(key)
-        ext.write_text(f"subjectAltName={san}\nbasicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\n"
+        ext.write_text(f"subjectAltName={san}\nbasicConstraints=critical,CA:FALSE\nextendedKeyUsage={usage}\n"
                        "authorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n")
         run("openssl", "req", "-new", "-key", key, "-subj", "/CN=localhost", "-out", csr)
         if self_signed:

@@ -1,6 +1,7 @@
 """Other protocols after CONNECT: each direction ends by itself, and real programs (SSH, MQTT) go through, land on the tape, and replay."""
 
 import contextlib
+import json
 import os
 import pathlib
 import socket
@@ -116,23 +117,114 @@ def door(proxy, port):
         p.wait(PATIENCE_S)
 
 
+def tunnels_now(r):
+    with Client(r.port) as c:
+        counters = json.loads(c.ask(b"GET http://ringtape/counters.json HTTP/1.1\r\nHost: ringtape\r\n\r\n").body)
+    return counters["exchanges_now"] - 1  # this question is one
+
+
 def test_mqtt(ringtape, tmp_path):
-    """A message that is kept by the broker and fetched by another client, each through a tunnel."""
+    """A message that is kept by the broker and fetched by another client, each through a tunnel. MQTT's bytes are the same each time, so that they
+    can be replayed; a client that says others is told apart at the first of them."""
     tape = tmp_path / "t.tape"
 
-    def fetch(local):
-        return run("mosquitto_sub", "-h", "127.0.0.1", "-p", local, "-i", "reader", "-t", "news", "-C", "1", "-W", "30").stdout
+    def publish(local, what="hello, world"):
+        run("mosquitto_pub", "-h", "127.0.0.1", "-p", local, "-i", "writer", "-t", "news", "-m", what, "-r")
+
+    def fetch(local, topic="news", check=True):
+        return run("mosquitto_sub", "-h", "127.0.0.1", "-p", local, "-i", "reader", "-t", topic, "-C", "1", "-W", "30", check=check).stdout
 
     with mosquitto(tmp_path) as port:
         r = ringtape("record", "-o", tape)
         with door(r, port) as local:
-            run("mosquitto_pub", "-h", "127.0.0.1", "-p", local, "-i", "writer", "-t", "news", "-m", "hello, world", "-r")
+            publish(local)
             assert fetch(local) == b"hello, world\n"
         r.stop()
     found = flows(tape)
     assert [(f["kind"], f["port"], f["complete"], f["error"]) for f in found] == [("tunnel", port, 1, None)] * 2
     assert all(f["request_bytes"] > 20 and f["response_bytes"] >= 4 for f in found)
     assert rows(tape, "select 1 from message where direction = 'response' and instr(payload, 'hello, world')")
+    report = tmp_path / "report.json"
+    r = ringtape("replay", tape, "--report", report)
+    with door(r, port) as local:
+        publish(local)
+        assert fetch(local) == b"hello, world\n"
+    r.stop()
+    told = json.loads(report.read_text())
+    assert (told["served"], told["missed"], told["unused"], told["network_connects"]) == (2, 0, 0, 0)
+    r = ringtape("replay", tape, "--report", report)
+    with door(r, port) as local:
+        run("mosquitto_pub", "-h", "127.0.0.1", "-p", local, "-i", "writer", "-t", "news", "-m", "hello, earth", "-r", check=False)
+        until(lambda: tunnels_now(r) == 0, "the end of the tunnel", r.process)
+    r.stop(expect=None)
+    (miss,) = json.loads(report.read_text())["misses"]
+    (difference,) = miss["nearest"][0]["differences"]
+    assert difference["field"].startswith("bytes:"), miss
+    said = [difference[which] for which in ("recorded", "actual")]  # in hex where it came in one piece with the DISCONNECT, which is no text
+    assert [bytes.fromhex(text[4:])[:5] if text.startswith("hex ") else text.encode() for text in said] == [b"world", b"earth"], miss
+
+
+@contextlib.contextmanager
+def s_server(shared):
+    """Says each line back to front, to clients with a certificate of the origins' CA."""
+    pem, key = shared.authority.issue("good")
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        port = chosen.getsockname()[1]
+    p = subprocess.Popen(["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", pem, "-key", key, "-CAfile", shared.authority.pem, "-Verify", "1",
+                          "-verify_return_error", "-rev", "-quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: f"0100007F:{port:04X} 00000000:0000 0A" in pathlib.Path("/proc/net/tcp").read_text(), "s_server", p)
+        yield port
+    finally:
+        p.kill()
+        p.wait(PATIENCE_S)
+
+
+def s_client(r, shared, port, *more):
+    """What comes back for one line, and the exit code."""
+    client = subprocess.Popen(["openssl", "s_client", "-proxy", f"127.0.0.1:{r.port}", "-connect", f"localhost:{port}", "-CAfile", shared.authority.pem,
+                               "-verify_return_error", "-quiet", "-no_ign_eof", *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=clean_env())
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            client.stdin.write(b"hello\n")
+            client.stdin.flush()
+        said = client.stdout.readline()
+        with contextlib.suppress(BrokenPipeError):
+            client.stdin.close()
+        return said, client.stdout.read(), client.wait(PATIENCE_S)
+    finally:
+        client.kill()
+        client.wait()
+        client.stdout.close()
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_tls_with_a_client_certificate(ringtape, shared, tmp_path, version):
+    """--pass: the two ends see each other's certificates; the tape has bytes and times and nothing in clear. Its replay ends at the first byte
+    that differs, since no handshake is like another, and says so."""
+    tape, report = tmp_path / "t.tape", tmp_path / "report.json"
+    with s_server(shared) as port:
+        r = ringtape("record", "-o", tape, "--pass", f"localhost:{port}")
+        pem, key = shared.authority.issue("client", usage="clientAuth")
+        assert s_client(r, shared, port, version, "-cert", pem, "-key", key)[:2] == (b"olleh\n", b"")
+        assert s_client(r, shared, port, version)[0] == b"", "without one the server says nothing"
+        r.stop()
+    found = flows(tape)
+    assert [(f["kind"], f["host"], f["port"], f["complete"]) for f in found] == [("tunnel", "localhost", port, 1)] * 2
+    first, second = found
+    messages = rows(tape, "select direction, kind, at_ns, payload from message where flow = ? order by seq", first["id"])
+    assert {m["kind"] for m in messages} == {"bytes"} and [m["at_ns"] for m in messages] == sorted(m["at_ns"] for m in messages)
+    whole = {side: b"".join(m["payload"] for m in messages if m["direction"] == side) for side in ("request", "response")}
+    assert (len(whole["request"]), len(whole["response"])) == (first["request_bytes"], first["response_bytes"])
+    assert whole["request"][:2] == whole["response"][:2] == b"\x16\x03" and b"hello" not in whole["request"] and b"olleh" not in whole["response"]
+    assert second["request_bytes"] < first["request_bytes"]
+    r = ringtape("replay", tape, "--report", report, "--pass", f"localhost:{port}")
+    assert s_client(r, shared, port, version, "-cert", pem, "-key", key)[0] == b""
+    r.stop(expect=None)
+    told = json.loads(report.read_text())
+    (miss,) = told["misses"]
+    assert miss["reason"] == "different" and miss["nearest"][0]["differences"][0]["field"].startswith("bytes:"), miss
+    assert told["network_connects"] == 0
 
 
 @pytest.fixture
