@@ -82,7 +82,9 @@ enum err h2_block_field(struct h2_block *b, struct span name, struct span value)
         return headers_add(&b->trailers, name, value);
     if (!span_eq(name, SPAN("cookie")))
         return headers_add(&b->head.headers, name, value);
-    enum err e = b->cookie.n ? buf_put_str(&b->cookie, "; ") : ERR_OK;
+    struct span first; /* holds the place for all of them (RFC 9113 §8.2.3) */
+    bool more = headers_find(&b->head.headers, name, &first);
+    enum err e = more ? buf_put_str(&b->cookie, "; ") : headers_add(&b->head.headers, name, value);
     return e ? e : buf_put(&b->cookie, value);
 }
 
@@ -160,8 +162,9 @@ enum err h2_block_end(struct h2_block *b)
     if (b->why || b->is_trailers)
         return ERR_OK;
     enum err e = head_set(h, &h->version, SPAN("HTTP/2"));
-    if (!e && b->cookie.n)
-        e = headers_add(&h->headers, SPAN("cookie"), buf_span(&b->cookie));
+    struct span first;
+    if (!e && headers_find(&h->headers, SPAN("cookie"), &first) && first.n < b->cookie.n)
+        e = headers_set(&h->headers, SPAN("cookie"), buf_span(&b->cookie));
     return e || h->kind == HEAD_RESPONSE ? e : block_request(b);
 }
 
