@@ -125,7 +125,7 @@ SHAPES = {
     "OPTIONS": Shape("/length/0", "-X", "OPTIONS"),
     "PATCH": Shape("/echo", "-X", "PATCH", "-d", '{"a": [1, 2]}', "-H", "Content-Type: application/json"),
     "odd target": Shape("/length/3/a%2fb//%C3%BC;p=1/..%2e?q=%C3%BC&&x=a+b;c&y=%00&z='\"&"),
-    "cookies": Shape("/length/3", "-b", "a=1; b=2; c=3"),
+    "cookies": Shape("/length/3", "-b", "a=1; b=2; c=3", "-H", "X-After: 1"),
     "many fields": Shape("/length/3", *(x for i in range(60) for x in ("-H", f"X-Field-{i}: {'v' * i}")), "-H", "X-Twice: 1", "-H", "X-Twice: 2",
                          "-H", "X-Latin: caf\xe9", "-H", "X-Empty;", "-H", "X-Long: " + "0123456789" * 700),
 }
@@ -344,8 +344,9 @@ def on_tape(tape):
         trailers.setdefault((h["flow"], h["side"]), []).append([h["name"], h["value"]])
     for f in rows(tape, "select * from flow where kind = 'http' order by id"):
         cell = parse_qs(urlsplit(f["path"]).query)["cell"][0]
-        row = {"complete": f["complete"], "error": f["error"], "answered": f["answered"], "status": f["status"], "versions": [f["request_version"], f["response_version"]],
-               "informational": [i[0] for i in json.loads(f["informational"] or "[]")]}
+        row = {name: f[name] for name in ("complete", "error", "answered", "status")}
+        row |= {"versions": [f["request_version"], f["response_version"]],
+                "informational": [i[0] for i in json.loads(f["informational"] or "[]")]}
         for side in ("request", "response"):
             data = contents.get((f["id"], side)) or b""
             row[side] = [f[f"{side}_bytes"], len(data), hashlib.sha256(data).hexdigest(), trailers.get((f["id"], side), [])]

@@ -100,7 +100,8 @@ LEAVING = {
     "h2-tls-h2": {"cancels": "closed", "closes": "closed", "resets": "closed"},
     "h2-clear-h2": {"cancels": "closed", "closes": "closed", "resets": "closed"},
 }
-# A reset is "closed" as well: it comes of closing with something unread, too. A client of HTTP/1.1 that closes after its request may only have finished speaking: it is no break.
+# A reset is "closed" as well: it comes of closing with something unread, too.
+# A client of HTTP/1.1 that closes after its request may only have finished speaking: it is no break.
 LEAVES = [(lane, step, how) for lane, hows in LEAVING.items() for step in STEPS for how in hows
           if not (how == "closes" and lane.startswith("h1") and STEPS[step][0] is None)]
 

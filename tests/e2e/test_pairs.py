@@ -6,11 +6,12 @@ speak or offer it (proxy/network.c), and those that offer it in TLS get what the
 client, which is the last test here. CONNECT within HTTP/2 is a tunnel (test_http2_connect.py). How an exchange breaks off is in test_pair_endings.py.
 """
 
-import json
-
 import pairs
 import pytest
+from origins import PortFile
 from pairs import H2, LANES, SERVERS
+from programs import CLIENTS
+from support import clean_env, flows, run
 
 CELLS = [(server, lane, cell) for server, (_, shapes, lanes) in SERVERS.items() for lane in lanes for cell in shapes]
 
@@ -91,3 +92,17 @@ def test_replay_for_a_client_of_the_other_version(table, lane, other, cell):
     way, found = pairs.OTHERS[lane][other], table("node", lane)[cell]
     assert "HTTP/" + found["others"][other]["version"] == way.client
     assert told(found["others"][other], cell, way) == told(found["recorded"], cell, way)
+
+
+@pytest.mark.parametrize("calls", ["seen", "client"])
+def test_grpc(session, shared, tmp_path, calls):
+    """grpcio on both sides: what the server saw (it says so in its answers) and what its client was told, straight, recorded and replayed."""
+    python, peer = "/usr/bin/python3", CLIENTS / "grpc_peer.py"
+    server = PortFile(tmp_path, "grpc", python, peer, "server", *shared.authority.issue("good"), env=clean_env())
+    try:
+        straight = run(python, peer, calls, server.port, env=clean_env(GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=shared.authority.pem)).stdout
+        assert session.both(server, python, peer, calls, server.port, least=6) == straight
+    finally:
+        server.stop()
+    assert straight.count(b"StatusCode.OK") >= 5
+    assert {f["http_version"] for f in flows(session.tape)} == {H2}

@@ -1,7 +1,8 @@
 """gRPC without generated code: a server of every kind of call, and a client that says what it was told.
 
-usage: grpc_peer.py server CERT KEY PORT-FILE | grpc_peer.py client PORT | grpc_peer.py leave PORT | grpc_peer.py talk PORT [WORD]
+usage: grpc_peer.py server CERT KEY PORT-FILE | grpc_peer.py client PORT | grpc_peer.py leave PORT | grpc_peer.py talk PORT [WORD] | grpc_peer.py seen PORT
 """
+import hashlib
 import os
 import queue
 import sys
@@ -51,6 +52,14 @@ def never(_, context):
     gone.wait(PATIENCE_S)
 
 
+def seen(requests, context):
+    """What came, as a text: metadata in its order, and each message."""
+    context.set_trailing_metadata((("x-trailing", "last"),))
+    yield repr([tuple(m) for m in context.invocation_metadata()]).encode()
+    for request in requests:
+        yield b"%d %s" % (len(request), hashlib.sha256(request).hexdigest().encode())
+
+
 HANDLERS = {
     "Sized": grpc.unary_unary_rpc_method_handler(sized),
     "Collected": grpc.stream_unary_rpc_method_handler(collected),
@@ -58,6 +67,7 @@ HANDLERS = {
     "Mirrored": grpc.stream_stream_rpc_method_handler(mirrored),
     "Refused": grpc.unary_unary_rpc_method_handler(refused),
     "Broken": grpc.unary_stream_rpc_method_handler(broken),
+    "Seen": grpc.stream_stream_rpc_method_handler(seen),
     "Never": grpc.unary_stream_rpc_method_handler(never),
 }
 
@@ -105,6 +115,21 @@ def ask(channel):
     told("error after messages", channel.unary_stream("/test.Peer/Broken")(b"", timeout=PATIENCE_S))
 
 
+def ask_seen(channel):
+    """Calls of every shape, told as the server saw them."""
+    shapes = {
+        "nothing": ([], (), None), "one empty": ([b""], (), None), "small": ([b"hello"], (("x-text", "a, b"), ("x-text", "c"), ("x-bin", b"\0\xff")), None),
+        "several": ([b"a", b"", b"c" * 100_000], (("cookie", "a=1; b=2"), ("te-x", "1")), None), "large": ([b"x" * 1_000_000] * 2, (), None),
+        "gzip": ([b"x" * 100_000], (), grpc.Compression.Gzip),
+    }
+    method = channel.stream_stream("/test.Peer/Seen")
+    for name, (requests, metadata, compression) in shapes.items():
+        call = method(iter(requests), metadata=metadata, compression=compression, timeout=PATIENCE_S)
+        for message in call:
+            print(name, message.decode())
+        print(name, call.code(), [m for m in call.trailing_metadata() if m.key.startswith("x-")])
+
+
 def leave(channel):
     """A call whose time runs out, and one that is cancelled after its first message."""
     told("deadline", channel.unary_stream("/test.Peer/Never")(b"deadline", timeout=1))
@@ -145,7 +170,7 @@ def main():
         credentials = grpc.ssl_channel_credentials(f.read())
     with grpc.secure_channel(f"localhost:{sys.argv[2]}", credentials) as channel:
         grpc.channel_ready_future(channel).result(PATIENCE_S)
-        {"client": ask, "leave": leave, "talk": talk_all}[sys.argv[1]](channel, *sys.argv[3:])
+        {"client": ask, "leave": leave, "talk": talk_all, "seen": ask_seen}[sys.argv[1]](channel, *sys.argv[3:])
 
 
 main()
