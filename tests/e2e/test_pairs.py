@@ -3,7 +3,8 @@ in between, the tape has it, and the replay with the origin gone tells the clien
 
 The lanes are in pairs.LANES. A client of HTTP/1.1 with an origin of HTTP/2 is not among them: towards an origin HTTP/2 is spoken only for clients that
 speak or offer it (proxy/network.c), and those that offer it in TLS get what the origin chose; that pair occurs when a tape is replayed for another
-client, which is the last test here. CONNECT within HTTP/2 is a tunnel (test_http2_connect.py). How an exchange breaks off is in test_pair_endings.py.
+client, which has a test of its own here. HTTP/2 in clear outside of a CONNECT goes to the origin as HTTP/1.1. CONNECT within HTTP/2 is a tunnel
+(test_http2_connect.py). How an exchange breaks off is in test_pair_endings.py.
 """
 
 import pairs
