@@ -190,6 +190,35 @@ enum err text_base64_decode(struct buf *out, struct span s)
     return ERR_OK;
 }
 
+enum err text_base64url_decode(struct buf *out, struct span s)
+{
+    uint8_t *at;
+    uint32_t bits = 0;
+    unsigned have = 0; /* of them are of no byte yet */
+    size_t n = 0;
+    if (s.n % 4 == 1)
+        return ERR_PARSE;
+    enum err e = buf_reserve(out, s.n / 4 * 3 + 2, &at);
+    if (e)
+        return e;
+    for (size_t i = 0; i < s.n; i++) {
+        uint8_t c = s.p[i];
+        int digit = c == '-' ? 62 : c == '_' ? 63 : c == '+' || c == '/' ? -1 : text_base64_value(c);
+        if (digit < 0)
+            return ERR_PARSE;
+        bits = bits << 6 | (uint32_t)digit;
+        have += 6;
+        if (have >= 8) {
+            have -= 8;
+            at[n++] = (uint8_t)(bits >> have);
+        }
+    }
+    if (bits & ((1u << have) - 1))
+        return ERR_PARSE;
+    buf_commit(out, n);
+    return ERR_OK;
+}
+
 static bool is_shell_plain(uint8_t c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||

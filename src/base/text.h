@@ -26,6 +26,8 @@ MUST_USE enum err text_base64(struct buf *out, struct span s);
 int text_base64_value(uint8_t c);
 /* Strict inverse (padding required, no white space). Fails with ERR_PARSE too; out is then unchanged. */
 MUST_USE enum err text_base64_decode(struct buf *out, struct span s);
+/* The same of RFC 4648 §5 (base64url), whose padding must be left out; bits that belong to no byte must be 0. */
+MUST_USE enum err text_base64url_decode(struct buf *out, struct span s);
 
 /* One word of a POSIX shell, single-quoted where needed. */
 MUST_USE enum err text_shell_word(struct buf *out, struct span s);

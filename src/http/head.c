@@ -160,6 +160,46 @@ size_t headers_remove(struct headers *h, struct span name)
     return removed;
 }
 
+/* Within its own bytes: what is left is never longer. Returns how many elements went. */
+static size_t field_remove_token(struct headers *h, struct header_slice *field, struct span token)
+{
+    struct span rest = headers_span(h, field->value), element;
+    uint8_t *start = h->block.p + field->value.at, *to = start;
+    size_t removed = 0;
+    while (token_list_next(&rest, &element)) {
+        if (span_eq_nocase(element, token)) {
+            removed++;
+            continue;
+        }
+        if (to > start)
+            *to++ = ',';
+        memmove(to, element.p, element.n);
+        to += element.n;
+    }
+    field->value.n = (uint32_t)(to - start);
+    return removed;
+}
+
+size_t headers_remove_token(struct headers *h, struct span name, struct span token)
+{
+    size_t removed = 0;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < h->n; i++) {
+        struct header_slice field = h->fields[i];
+        struct span rest = headers_span(h, field.value), element;
+        bool has = false;
+        if (span_eq_nocase(headers_span(h, field.name), name))
+            while (!has && token_list_next(&rest, &element))
+                has = span_eq_nocase(element, token);
+        if (has)
+            removed += field_remove_token(h, &field, token);
+        if (!has || field.value.n > 0)
+            h->fields[kept++] = field;
+    }
+    h->n = kept;
+    return removed;
+}
+
 enum err headers_set(struct headers *h, struct span name, struct span value)
 {
     /* The old values go last, so that a failure leaves the list as it was. */

@@ -39,6 +39,8 @@ bool headers_find(const struct headers *h, struct span name, struct span *value)
 bool headers_has_token(const struct headers *h, struct span name, struct span token);
 /* Removes all fields of that name; returns how many. */
 size_t headers_remove(struct headers *h, struct span name);
+/* Takes every element that is this token (any case) out of a list-valued field; a line that has no other goes, too. Returns how many there were. */
+size_t headers_remove_token(struct headers *h, struct span name, struct span token);
 /* The first field of that name gets this value, in its place and spelling, and the others go; one is added where there is none. Fails as headers_add(). */
 MUST_USE enum err headers_set(struct headers *h, struct span name, struct span value);
 MUST_USE enum err headers_copy(struct headers *to, const struct headers *from);

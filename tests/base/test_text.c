@@ -165,6 +165,43 @@ static void test_base64(void **state)
     }
 }
 
+static void test_base64url(void **state)
+{
+    static const char *const pairs[][2] = {
+        {"", ""},           {"f", "Zg"},          {"fo", "Zm8"},          {"foo", "Zm9v"},
+        {"foob", "Zm9vYg"}, {"fooba", "Zm9vYmE"}, {"foobar", "Zm9vYmFy"}, {"\xff\xfe\xfb", "__77"},
+        {"\xfb", "-w"}};
+    static const char *const bad[] = {"Z",    "Zm9vY", "Zg==",  "Zm8=",  "=",     "Zh",    "Zm9",
+                                      "Zm9/", "Zm9+",  "Zm 9v", "Zm9v ", "Zm9v,", "Zm9v\n"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
+        check(text_base64url_decode, span_str(pairs[i][1]), pairs[i][0]);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct buf out = BUF_INIT;
+        assert_int_equal(buf_put_str(&out, "before"), ERR_OK);
+        if (text_base64url_decode(&out, span_str(bad[i])) != ERR_PARSE)
+            fail_msg("'%s' was taken", bad[i]);
+        assert_true(span_eq(buf_span(&out), SPAN("before")));
+        buf_free(&out);
+    }
+    /* Where the alphabets agree and nothing is padded, so do the decoders. */
+    for (size_t n = 0; n < 99; n += 3) {
+        uint8_t bytes[99];
+        struct buf coded = BUF_INIT, plain = BUF_INIT;
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (uint8_t)(i * 37 + n);
+        assert_int_equal(text_base64(&coded, span_of(bytes, n)), ERR_OK);
+        for (size_t i = 0; i < coded.n; i++)
+            coded.p[coded.head + i] = coded.p[coded.head + i] == '+'   ? '-'
+                                      : coded.p[coded.head + i] == '/' ? '_'
+                                                                       : coded.p[coded.head + i];
+        assert_int_equal(text_base64url_decode(&plain, buf_span(&coded)), ERR_OK);
+        assert_true(span_eq(buf_span(&plain), span_of(bytes, n)));
+        buf_free(&coded);
+        buf_free(&plain);
+    }
+}
+
 static void test_shell_words(void **state)
 {
     static const char *const words[] = {"",   "plain", "a b", "it's", "$(rm -rf x)", "`x`", "a;b|c&d",     "*?[]",
@@ -220,9 +257,16 @@ static void test_amounts(void **state)
     }
 }
 
+/* So that its memory fails, too. */
+static enum err decode_digits(struct buf *out, struct span s)
+{
+    (void)s;
+    return text_base64url_decode(out, SPAN("Zm9v"));
+}
+
 static void test_out_of_memory(void **state)
 {
-    static put_fn *const all[] = {text_json_string, text_escape_terminal, text_base64, text_shell_word};
+    static put_fn *const all[] = {text_json_string, text_escape_terminal, text_base64, text_shell_word, decode_digits};
     uint8_t bytes[2000];
     (void)state;
     for (size_t i = 0; i < sizeof bytes; i++)
@@ -331,6 +375,7 @@ int main(void)
         cmocka_unit_test(test_json_strings),
         cmocka_unit_test(test_terminals),
         cmocka_unit_test(test_base64),
+        cmocka_unit_test(test_base64url),
         cmocka_unit_test(test_shell_words),
         cmocka_unit_test(test_amounts),
         cmocka_unit_test(test_out_of_memory),

@@ -193,6 +193,49 @@ static void test_hop_by_hop(void **state)
     headers_free(&h);
 }
 
+/* One element goes, what is around it stays; the line with it when it was alone. */
+static void test_remove_token(void **state)
+{
+    static const struct {
+        const char *value, *left; /* NULL: the line goes */
+        size_t removed;
+    } cases[] = {
+        {"h2c", NULL, 1},
+        {" H2C ", NULL, 1},
+        {"h2c, h2c", NULL, 2},
+        {",h2c,", NULL, 1},
+        {"websocket, h2c", "websocket", 1},
+        {"h2c, websocket", "websocket", 1},
+        {"a, h2c, b", "a,b", 1},
+        {"a,h2c,b,c", "a,b,c", 1},
+        {"a ,\t h2c , b", "a,b", 1},
+        {"\"a, h2c\", h2c", "\"a, h2c\"", 1},
+        {"websocket, h2", "websocket, h2", 0},
+        {"h2c/1", "h2c/1", 0},
+        {"\"h2c\"", "\"h2c\"", 0},
+        {"", "", 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct headers h = HEADERS_INIT;
+        struct buf wanted = BUF_INIT;
+        add(&h, "First", "h2c");
+        add(&h, "Upgrade", cases[i].value);
+        add(&h, "upgrade", "other, h2c");
+        add(&h, "Last", "x, h2c");
+        assert_int_equal(headers_remove_token(&h, SPAN("UPGRADE"), SPAN("h2c")), cases[i].removed + 1);
+        assert_int_equal(buf_printf(&wanted, "First=h2c;%s%s%supgrade=other;Last=x, h2c;",
+                                    cases[i].left ? "Upgrade=" : "", cases[i].left ? cases[i].left : "",
+                                    cases[i].left ? ";" : ""),
+                         ERR_OK);
+        check_list(&h, buf_cstr(&wanted));
+        headers_free(&h);
+        buf_free(&wanted);
+    }
+    struct headers none = HEADERS_INIT;
+    assert_int_equal(headers_remove_token(&none, SPAN("Upgrade"), SPAN("h2c")), 0);
+}
+
 /* The word-wise scans must agree with the plain definition at every offset and for every byte. */
 static void test_scans(void **state)
 {
@@ -219,8 +262,9 @@ static void test_scans(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_list),        cmocka_unit_test(test_limits),     cmocka_unit_test(test_head_copy),
-        cmocka_unit_test(test_url_of_head), cmocka_unit_test(test_hop_by_hop), cmocka_unit_test(test_scans),
+        cmocka_unit_test(test_list),         cmocka_unit_test(test_limits),     cmocka_unit_test(test_head_copy),
+        cmocka_unit_test(test_url_of_head),  cmocka_unit_test(test_hop_by_hop), cmocka_unit_test(test_scans),
+        cmocka_unit_test(test_remove_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
