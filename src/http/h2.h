@@ -106,6 +106,12 @@ void h2_shutdown(struct h2 *h2);
 /* Nothing more will come or go: both GOAWAY and all streams done. */
 bool h2_done(const struct h2 *h2);
 
+/* The payload of HTTP2-Settings (RFC 7540 §3.2.1), appended. Fails with ERR_NOMEM, ERR_PARSE (no SETTINGS that a client may send). */
+MUST_USE enum err h2_settings_decode(struct buf *out, struct span field);
+/* Server, before anything is fed, after "101 Switching Protocols": `request`, which came over HTTP/1.1 and is no more than its head, is stream 1 and told
+ * by `head` as it is; wire_bytes: what it took. The client's preface follows. Fails with ERR_NOMEM, ERR_PARSE. */
+MUST_USE enum err h2_upgrade(struct h2 *h2, struct span settings, const struct head *request, size_t wire_bytes);
+
 /* The 24 bytes that a client of prior knowledge begins with (§3.4). ERR_AGAIN: too few bytes to tell. ERR_PARSE: not it. */
 MUST_USE enum err h2_sniff(struct span in);
 

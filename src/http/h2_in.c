@@ -68,8 +68,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 {
     struct h2 *h2 = ctx;
     (void)session;
-    (void)frame;
     (void)flags;
+    if (h2->upgraded && frame->hd.type == NGHTTP2_HEADERS)
+        h2_upgraded_field(h2, h2_stream_of(h2, frame->hd.stream_id), span_of(name, name_n), span_of(value, value_n));
     enum err e = h2_block_field(&h2->block, span_of(name, name_n), span_of(value, value_n));
     if (h2->block.bytes > LIMIT_H2_BLOCK_BYTES)
         return flood(h2, "a header block that unpacks to more than any head may have");

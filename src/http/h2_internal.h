@@ -58,6 +58,7 @@ struct h2 {
     bool begun;        /* our SETTINGS are queued, or out */
     bool settled;      /* the peer's SETTINGS have come */
     bool going;        /* GOAWAY was sent or received */
+    bool upgraded;     /* from HTTP/1.1 */
     size_t waiting;    /* bytes in the streams' `out` */
     bool moved;        /* since h2_stuck_since() was asked: a message's beginning, content or end */
     uint64_t stuck_ns; /* what it answered */
@@ -73,6 +74,8 @@ void h2_stream_free(struct h2_stream *s);
 struct h2_stream *h2_stream_of(const struct h2 *h2, int32_t id);
 /* The callbacks of a session whose user data is a struct h2. An nghttp2 error code. */
 int h2_callbacks_make(nghttp2_session_callbacks **out);
+/* Upgraded: a request's field, before it is judged. `s` may be NULL. */
+void h2_upgraded_field(struct h2 *h2, struct h2_stream *s, struct span name, struct span value);
 
 void h2_block_free(struct h2_block *b);
 /* A new block. Fails never. */
