@@ -116,7 +116,7 @@
     X(OPT_CLIENT_CERT, 0, "client-cert", "HOST[:PORT]=FILE", IN(RECORD),                                                   \
       "show the certificate in FILE (PEM, with its chain and its unencrypted private key) to origins of that name that "   \
       "ask for one; *.example.com matches every name below; repeatable, the first that matches counts")                    \
-    X(OPT_NO_HTTP2, 0, "no-http2", NULL, IN(RECORD), "offer origins HTTP/1.1 only")                                        \
+    X(OPT_NO_HTTP2, 0, "no-http2", NULL, IN(RECORD), "offer origins HTTP/1.1 only, and let no client upgrade to h2c")      \
     X(OPT_CONNECT_TO, 0, "connect-to", "HOST:PORT:ADDR:PORT", IN(RECORD),                                                  \
       "connect to ADDR:PORT for requests to HOST:PORT; empty parts match or keep anything; repeatable")                    \
     X(OPT_UPSTREAM, 0, "upstream", "URL", IN(RECORD),                                                                      \

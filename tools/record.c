@@ -24,7 +24,7 @@ struct record {
     struct serve_options serve;
     const char *output; /* NULL: the default name */
     char default_name[64];
-    bool append, force, insecure, has_upstream, no_http2;
+    bool append, force, insecure, has_upstream;
     const char *upstream_ca;
     uint64_t max_body, commit_ms; /* 0: all of it; the default */
     struct tape_filter *filter;   /* NULL: all flows */
@@ -114,7 +114,7 @@ static enum err record_option(void *ctx, enum option_id id, const char *value, s
     case OPT_CLIENT_CERT:
         return take_certificate(r, value, problem);
     case OPT_NO_HTTP2:
-        r->no_http2 = true;
+        r->serve.no_http2 = true;
         return ERR_OK;
     case OPT_NO_AUTO_PASS:
         r->serve.auto_pass = false;
@@ -210,7 +210,7 @@ static enum err record_prepare(void *ctx, const struct log *log, struct buf *pro
         .maps = r->maps,
         .maps_n = r->maps_n,
         .upstream = r->has_upstream ? &r->upstream : NULL,
-        .no_http2 = r->no_http2,
+        .no_http2 = r->serve.no_http2,
         .log = log,
         .connects = &r->connects,
     };

@@ -123,6 +123,7 @@ static enum err open_proxy(struct serve *s)
         .reverse_n = o->reverse_n,
         .pass = o->pass,
         .pass_n = o->pass_n,
+        .no_http2 = o->no_http2,
         .auto_pass = o->auto_pass,
         .proxy_auth = buf_span(&s->auth).n > 0 ? auth_text : NULL,
         .wire = serve_wire,

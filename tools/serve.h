@@ -16,6 +16,7 @@ struct serve_options {
     struct buf proxy_auth;          /* "user:password"; empty: none */
     bool listen_open, keep_no_proxy, quiet, verbose, log_json;
     bool auto_pass;   /* record's */
+    bool no_http2;    /* record's */
     unsigned workers; /* 0: by the cores, until serve_settle() */
     enum loop_backend backend;
     struct proxy_pass *pass;

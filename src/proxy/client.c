@@ -1,7 +1,8 @@
 /* client.c: a client connection from its first byte: what does it speak, and how is it intercepted.
  *
- *   SNIFF ──────────────────────> HTTP ──CONNECT──> TUNNELLED ──> HTTP | RAW
- *     └─> PROBING ─> TLS ─> INSIDE ─> HTTP | RAW        └─> PROBING ─> TLS ─> INSIDE ─> HTTP | RAW
+ *   SNIFF ──────────────────────> HTTP ──CONNECT──> TUNNELLED ──> HTTP | HTTP2 | RAW
+ *     │                            └──Upgrade──> HTTP2 | RAW
+ *     └─> PROBING ─> TLS ─> INSIDE ─> HTTP | HTTP2 | RAW   └─> PROBING ─> TLS ─> INSIDE ─> HTTP | HTTP2 | RAW
  *   any ──> CLOSING (freed when nothing of it is on the stack)
  *
  * Invariants: after client_end() conn and exchange are gone and only frames that are still on the stack keep the client alive;
@@ -25,7 +26,7 @@ static const unsigned client_next[] = {
     [CLIENT_PROBING] = BIT(CLIENT_TLS) | BIT(CLIENT_CLOSING),
     [CLIENT_TLS] = BIT(CLIENT_INSIDE) | BIT(CLIENT_CLOSING),
     [CLIENT_INSIDE] = BIT(CLIENT_HTTP) | BIT(CLIENT_HTTP2) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
-    [CLIENT_HTTP] = BIT(CLIENT_TUNNELLED) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
+    [CLIENT_HTTP] = BIT(CLIENT_TUNNELLED) | BIT(CLIENT_HTTP2) | BIT(CLIENT_RAW) | BIT(CLIENT_CLOSING),
     [CLIENT_HTTP2] = BIT(CLIENT_CLOSING),
     [CLIENT_RAW] = BIT(CLIENT_CLOSING),
     [CLIENT_CLOSING] = 0,

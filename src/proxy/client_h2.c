@@ -231,11 +231,13 @@ static enum err stream_give(struct client_stream *s, const struct event *event)
     return failed ? ERR_NOMEM : ERR_OK;
 }
 
-/* In clear text a client may mean us to be its proxy, or its origin. */
+/* In clear text a client may mean us to be its proxy, or its origin. HTTP/1.1 said which. */
 static bool stream_is_proxied(const struct client *c, const struct head *head)
 {
     char local[NET_ADDRESS_TEXT];
     struct span host = head_span(head, head->host);
+    if (c->upgrade)
+        return c->absolute;
     if (c->tls || c->tunnel_host[0] || client_reverse(c, host))
         return false;
     net_ip_text((const struct sockaddr *)&c->worker->env.listening, local);
@@ -454,6 +456,25 @@ enum err client_h2_begin(struct client *c)
     client_h2_wake(c);
     client_start_timer(c);
     return ERR_OK;
+}
+
+void client_h2_upgrade(struct client *c, struct span settings, size_t wire_bytes)
+{
+    struct head head = c->head;
+    struct buf held = c->held;
+    c->head = HEAD_INIT;
+    c->held = BUF_INIT;
+    enum err e = client_h2_begin(c);
+    c->feeding = true;
+    if (!e)
+        e = h2_upgrade(c->h2, settings, &head, wire_bytes);
+    c->feeding = c->upgrade = false;
+    if (e)
+        client_end(c, STREAM_ABORT, e, err_text(e));
+    else if (held.n)
+        client_h2_input(c, buf_span(&held));
+    head_free(&head);
+    buf_free(&held);
 }
 
 static void client_h2_failed(struct client *c, enum err why)

@@ -223,6 +223,78 @@ static enum err client_h1_request(struct client *c, const struct h1_message *mes
     return client_give(c, &event);
 }
 
+/* ---- Upgrade: h2c (RFC 7540 §3.2) ---- */
+
+/* The value of the only field of that name. */
+static bool client_only_field(const struct headers *fields, struct span name, struct span *value)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < fields->n; i++)
+        n += span_eq_nocase(headers_at(fields, i).name, name);
+    return headers_find(fields, name, value) && n == 1;
+}
+
+/* Does the request in hand ask for HTTP/2, and may it have it? An offer may be passed over in silence (RFC 9110 §7.8): one that is made wrongly is, and
+ * one of a client that has more to say before it can change, or means the origin at a tunnel's end and not us. */
+static bool client_takes_h2c(const struct client *c, const struct h1_message *message)
+{
+    const struct headers *fields = &c->head.headers;
+    struct span protocol, settings;
+    bool content = message->framing != H1_NO_BODY && !(message->framing == H1_LENGTH && message->content_length == 0);
+    if (c->tls || c->tunnel_host[0] || c->worker->options->no_http2 || content || !c->keep_alive || c->eof)
+        return false;
+    if (!client_only_field(fields, SPAN("Upgrade"), &protocol) || !span_eq_nocase(protocol, SPAN("h2c")) ||
+        !client_only_field(fields, SPAN("HTTP2-Settings"), &settings) ||
+        !headers_has_token(fields, SPAN("Connection"), SPAN("HTTP2-Settings")))
+        return false;
+    struct buf payload = BUF_INIT;
+    bool valid = h2_settings_decode(&payload, settings) == ERR_OK;
+    buf_free(&payload);
+    return valid;
+}
+
+/* The offer was made to us. An origin that took it up would speak HTTP/2 past us. */
+static void client_drop_h2c(struct headers *fields)
+{
+    struct span other;
+    if (!headers_remove_token(fields, SPAN("Upgrade"), SPAN("h2c")))
+        return;
+    (void)headers_remove(fields, SPAN("HTTP2-Settings"));
+    (void)headers_remove_token(fields, SPAN("Connection"), SPAN("HTTP2-Settings"));
+    if (!headers_find(fields, SPAN("Upgrade"), &other))
+        (void)headers_remove_token(fields, SPAN("Connection"), SPAN("Upgrade"));
+}
+
+static void client_judge_upgrade(struct client *c, const struct h1_message *message)
+{
+    struct headers *fields = &c->head.headers;
+    c->upgrade = message->upgrade && client_takes_h2c(c, message);
+    if ((message->upgrade && !c->upgrade) || c->http10)
+        client_drop_h2c(fields);
+    if (c->http10) { /* has no upgrades (RFC 9110 §7.8) */
+        (void)headers_remove(fields, SPAN("Upgrade"));
+        (void)headers_remove_token(fields, SPAN("Connection"), SPAN("Upgrade"));
+    }
+}
+
+static void client_do_upgrade(struct client *c)
+{
+    struct buf settings = BUF_INIT;
+    struct span field;
+    size_t wire_bytes = h1_message(c->h1)->head_bytes;
+    (void)headers_find(&c->head.headers, SPAN("HTTP2-Settings"), &field);
+    enum err e = h2_settings_decode(&settings, field);
+    client_drop_h2c(&c->head.headers);
+    h1_destroy(&c->h1);
+    if (e) {
+        client_end(c, STREAM_ABORT, e, err_text(e));
+    } else {
+        conn_send(c->conn, SPAN("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"));
+        client_h2_upgrade(c, buf_span(&settings), wire_bytes);
+    }
+    buf_free(&settings);
+}
+
 static enum err client_h1_head(void *ctx, const struct head *head, const struct h1_message *message)
 {
     struct client *c = ctx;
@@ -231,7 +303,7 @@ static enum err client_h1_head(void *ctx, const struct head *head, const struct 
         return e;
     c->http10 = span_eq(head_span(head, head->version), SPAN("HTTP/1.0"));
     c->keep_alive = message->keep_alive && !c->stopping;
-    c->upgrade = message->upgrade;
+    c->absolute = message->absolute_form;
     c->connect = span_eq(head_span(head, head->method), SPAN("CONNECT"));
     bool to_proxy = c->connect || (message->absolute_form && !c->tunnel_host[0]);
     bool authorised = !to_proxy || client_authorise(c, &head->headers);
@@ -246,7 +318,8 @@ static enum err client_h1_head(void *ctx, const struct head *head, const struct 
         client_refuse(c, 501, "Not Implemented", "", "ringtape: CONNECT inside a tunnel is not supported\n");
         return ERR_OK;
     }
-    return c->connect ? ERR_OK : client_h1_request(c, message);
+    client_judge_upgrade(c, message);
+    return c->connect || c->upgrade ? ERR_OK : client_h1_request(c, message);
 }
 
 static enum err client_h1_informational(void *ctx, const struct head *head)
@@ -337,6 +410,8 @@ static void client_settle(struct client *c)
         client_next_request(c);
     } else if (c->request_done && c->connect) {
         client_do_connect(c);
+    } else if (c->request_done && c->upgrade) {
+        client_do_upgrade(c);
     } else {
         client_update_reading(c);
     }

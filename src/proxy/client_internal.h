@@ -56,8 +56,10 @@ struct client {
     struct head head; /* the request as it is passed on */
     struct buf out;
     struct h1_out plan; /* of the response */
-    bool http10, keep_alive, upgrade;
+    bool http10, keep_alive;
     bool connect;      /* the message in hand is a CONNECT */
+    bool absolute;     /* its target was in absolute form */
+    bool upgrade;      /* it becomes HTTP/2's first stream */
     bool refuse;       /* the request is answered by ourselves: its body is dropped */
     bool request_done; /* all of the request has come */
     bool response_begun, response_done;
@@ -91,6 +93,9 @@ void client_start_timer(struct client *c);
 
 /* client_h2.c */
 MUST_USE enum err client_h2_begin(struct client *c); /* creates the engine */
+/* The connection was HTTP/1.1's: c->head, which took so many bytes, becomes the first stream, the bytes in `held` are HTTP/2. Ends the connection if
+ * that cannot be. */
+void client_h2_upgrade(struct client *c, struct span settings, size_t wire_bytes);
 void client_h2_input(struct client *c, struct span in);
 void client_h2_flush(struct client *c);
 void client_h2_stop(struct client *c);                                  /* no new streams; ends when the last is done */

@@ -57,6 +57,7 @@ struct proxy_options {
     size_t reverse_n;
     const struct proxy_pass *pass; /* borrowed */
     size_t pass_n;
+    bool no_http2;          /* a client that offers HTTP/2 besides HTTP/1.1 (Upgrade: h2c) gets the latter */
     bool auto_pass;         /* a client that refuses our certificate gets that host without interception from then on */
     const char *proxy_auth; /* "user:password" that clients must give; NULL: none */
     /* Fills in the worker's origin and taps; on the creating thread, before any worker runs. */

@@ -1,5 +1,5 @@
 /* fuzz_h2.c: the HTTP/2 engine in both roles, with an owner that does anything at any time. Input: a byte of options, a byte that says how the wire is
- * cut, a byte that seeds what the owner does, the wire. Held to: events come in order, nothing is told of a stream that has gone, what is told can be
+ * cut, a byte that seeds what the owner does, the wire; by option a server's has a line of HTTP2-Settings before it. Held to: events come in order, nothing is told of a stream that has gone, what is told can be
  * said in HTTP/1.1, and what is to be sent is bounded. */
 #include "base/limits.h"
 #include "base/util.h"
@@ -240,6 +240,25 @@ static void request(struct owner *o)
     head_free(&head);
 }
 
+/* A request of HTTP/1.1 is stream 1: settings that can be decoded are the engine's, too. */
+static void upgrade(struct owner *o, struct span *wire)
+{
+    struct head head = HEAD_INIT;
+    struct buf settings = BUF_INIT;
+    size_t line = span_find(*wire, '\n');
+    head_clear(&head, HEAD_REQUEST);
+    fine(head_set(&head, &head.method, dice(o, 2) ? SPAN("GET") : SPAN("HEAD")));
+    fine(head_set(&head, &head.path, SPAN("/")));
+    fine(headers_add(&head.headers, SPAN("X"), SPAN("y")));
+    if (h2_settings_decode(&settings, span_first(*wire, line)) == ERR_OK) {
+        must(settings.n > 0 && h2_upgrade(o->h2, buf_span(&settings), &head, 99) == ERR_OK);
+        must(o->n == 1 && o->streams[0].headed);
+    }
+    *wire = span_from(*wire, line + 1);
+    head_free(&head);
+    buf_free(&settings);
+}
+
 static bool output(struct owner *o, struct buf *out)
 {
     bool ok = h2_output(o->h2, out, 65536) == ERR_OK;
@@ -265,7 +284,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         h2_allow_upgrade(o->h2);
     for (size_t i = 0; o->role == H2_CLIENT && i < 4; i++)
         request(o);
+    if (o->role == H2_SERVER && data[0] & 8)
+        upgrade(o, &wire);
     bool on = output(o, &out);
+    must(on && h2_failure(o->h2) == ERR_OK);
     if (data[0] & 2)
         fine(buf_put(&all, o->role == H2_SERVER ? span_of(preface, 33) : span_of(preface + 24, 9)));
     fine(buf_put(&all, wire));
