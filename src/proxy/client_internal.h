@@ -75,6 +75,7 @@ struct client {
     /* HTTP/2 */
     struct h2 *h2;
     struct list streams; /* struct client_stream */
+    bool awaits_preface; /* upgraded; it has said nothing since the 101 */
     uint64_t stuck_ns;   /* h2_stuck_since() */
     uint64_t h2_calm_ns; /* when h2_calm() was called */
 };
