@@ -259,7 +259,7 @@ static void test_absolute_path(void **state)
         assert_int_equal(feed(side, &seen, buf_span(&wire), chunks[i % ARRAY_LEN(chunks)]), ERR_OK);
         if (seen.reset[3] != (code != 0) || seen.code[3] != code || seen.goaway)
             fail_msg("%s: reset %d with %u", fields, seen.reset[3], seen.code[3]);
-        size_t told = upgraded + (code == H2_REFUSED_STREAM ? 0 : 1);
+        size_t told = (size_t)upgraded + (code == H2_REFUSED_STREAM ? 0 : 1);
         for (size_t k = 0; k < side->n; k++)
             assert_true(side->calls[k].malformed == (k == told - 1 && code == H2_PROTOCOL_ERROR));
         assert_int_equal(seen.reset[5], false);
