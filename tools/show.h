@@ -24,6 +24,13 @@ enum err show_json(struct show *s);
 /* The fields of one side; `json` as the tape has them. `fields` is cleared first. */
 MUST_USE enum err show_fields(struct span json, struct headers *fields);
 
+/* Text for a terminal, line by line, since an escape would turn the newlines into \x0a. */
+MUST_USE enum err show_lines(struct span text, struct buf *out);
+
+/* Multipart content part by part, as far as it can be read. *any: there was a part. As JSON: a member `parts`, behind others. */
+MUST_USE enum err show_parts(struct span type, struct span content, bool *any, struct buf *out);
+MUST_USE enum err show_parts_json(struct span type, struct span content, struct buf *out);
+
 /* Appends the messages of the flow as lines, the first ones when there are many. */
 MUST_USE enum err show_conversation(struct show *s, struct buf *out);
 

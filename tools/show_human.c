@@ -109,8 +109,7 @@ static enum err put_fields(struct show *s, const struct headers *fields, struct 
     return e;
 }
 
-/* Line by line, since an escape would turn the newlines into \x0a. */
-static enum err put_lines(struct span text, struct buf *out)
+enum err show_lines(struct span text, struct buf *out)
 {
     enum err e = ERR_OK;
     while (!e && text.n > 0) {
@@ -137,9 +136,13 @@ static enum err put_content(struct show *s, enum tape_side side, const struct he
     struct span text = span_first(buf_span(&content), text_utf8_prefix(buf_span(&content)));
     /* A cut may lie within a character. */
     bool is_text = text.n + (cut ? 3 : 0) >= buf_span(&content).n && (mime_is_text(type) || type.n == 0);
+    bool parts = false;
     PUT(e, buf_put_byte(out, '\n'));
-    if (!e && !coding && is_text) {
-        e = put_lines(text, out);
+    if (!e && !coding)
+        e = show_parts(type, buf_span(&content), &parts, out);
+    if (!e && !coding && (is_text || parts)) {
+        if (!parts)
+            e = show_lines(text, out);
         if (cut)
             PUT(e, buf_printf(out, "... (the first %d bytes; --body writes all)\n", SHOWN_BODY_BYTES));
     } else if (!e) {

@@ -35,6 +35,9 @@ static enum err put_content(struct show *s, enum tape_side side, const struct he
         PUT(e, text_base64(out, bytes));
         PUT(e, buf_put_byte(out, '"'));
     }
+    struct span type;
+    if (!coding && headers_find(fields, SPAN("Content-Type"), &type))
+        PUT(e, show_parts_json(type, bytes, out));
     buf_free(&content);
     return e;
 }

@@ -141,7 +141,8 @@ static void put_part(struct out *o, const struct mime_part *part)
 {
     out_open(o, '{');
     out_member(o, "name", part->name);
-    out_member(o, "value", part->body);
+    if (text_is_utf8(part->body)) /* JSON has no other: `text` has it in base64 */
+        out_member(o, "value", part->body);
     if (part->has_filename)
         out_member(o, "fileName", part->filename);
     if (part->content_type.n > 0)
@@ -167,9 +168,9 @@ static void put_params(struct out *o, const struct view *v, struct span type)
     struct mime_part part;
     bool malformed = false;
     size_t at = 0;
-    if (!b->whole || b->cut || b->form != OUT_TEXT)
+    if (!b->whole || b->cut)
         return;
-    if (mime_is_form(type))
+    if (mime_is_form(type) && b->form == OUT_TEXT)
         put_pairs(o, "params", body);
     else if (mime_is_multipart(type) && mime_param(type, SPAN("boundary"), &boundary) && is_multipart(body, boundary)) {
         out_key(o, "params");

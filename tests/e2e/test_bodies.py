@@ -1,8 +1,11 @@
-"""Large and odd bodies, on both versions: 1 GB either way in bounded memory, nothing at all, no Content-Length, parts of a whole."""
+"""Large and odd bodies, on both versions: 1 GB either way in bounded memory, nothing at all, no Content-Length, parts of a whole, forms with files."""
+
+import base64
+import json
 
 import pytest
 from origins import go_h2origin
-from support import clean_env, flows, rows, run
+from support import RINGTAPE, clean_env, export_har, flows, rows, run
 from test_limits import MB, MEMORY_MAX, memory
 
 GB = 1 << 30
@@ -91,3 +94,31 @@ def test_several_parts_at_once_and_a_download_that_goes_on(session, origin, vers
     out = session.both(origin, "sh", "-c", script, least=3)
     assert b"Content-Range: bytes 0-3/100\r\nContent-Type: text/plain\r\n\r\n0123\r\n" in out and out.endswith(b"0123456789" * 20)
     assert [f["status"] for f in session.flows] == [206, 206, 200]
+
+
+BINARY = bytes(range(256)) * 10
+
+
+@VERSIONS
+def test_a_form_with_files(session, origin, tmp_path, version):
+    """What curl makes of -F, one file of it binary: part by part in `show` and in HAR; the boundary differs in replay and does not count."""
+    (tmp_path / "a.bin").write_bytes(BINARY)
+    (tmp_path / "b.txt").write_text("one\ntwo\n")
+    session.both(origin, "curl", "-sS", version, "-F", "name=grün", "-F", 'up=@a.bin;filename="ä \x1b[1m.bin"', "-F", "notes=@b.txt;type=text/plain", origin.url("/sink"))
+    shown = run(RINGTAPE, "show", session.tape, "1").stdout.decode()
+    assert "\n[part 1]  name  5 B\ngrün\n[part 2]  up  \"ä \\x1b[1m.bin\"  application/octet-stream  2.6 kB\n" in shown, shown
+    assert '\n[part 3]  notes  "b.txt"  text/plain  8 B\none\ntwo\n' in shown
+    parts = json.loads(run(RINGTAPE, "show", session.tape, "1", "--json").stdout)["request"]["body"]["parts"]
+    assert [(p["name"], p["filename"], p["content_type"], p["bytes"]) for p in parts] == [
+        ("name", None, None, 5), ("up", "ä \x1b[1m.bin", "application/octet-stream", len(BINARY)), ("notes", "b.txt", "text/plain", 8)]
+    assert (parts[0]["text"], base64.b64decode(parts[1]["base64"]), parts[2]["text"]) == ("grün", BINARY, "one\ntwo\n")
+    entry, = export_har(session.tape, tmp_path)["log"]["entries"]
+    params = entry["request"]["postData"]["params"]
+    assert [(p["name"], p.get("value"), p.get("fileName"), p.get("contentType")) for p in params] == [
+        ("name", "grün", None, None), ("up", None, "ä \x1b[1m.bin", "application/octet-stream"), ("notes", "one\ntwo\n", "b.txt", "text/plain")]
+
+
+def test_ranges_are_parts_too(session, origin):
+    """multipart/byteranges, which names nothing."""
+    session.record("curl", "-sS", "-r", "0-3,10-12", origin.url("/ranges"))
+    assert run(RINGTAPE, "show", session.tape, "1").stdout.decode().count("\n[part ") == 2
