@@ -142,6 +142,8 @@
     X(OPT_RULES, 0, "rules", "FILE", IN(REPLAY),                                                                           \
       "JSON whose members are match, ignore, map, order, pace, fail-on and miss-status, as the options; what the command " \
       "line says comes on top (default: ringtape.json beside the first tape, or in the working directory or above)")       \
+    X(OPT_EXPLAIN, 0, "explain", "ID", IN(REPLAY),                                                                         \
+      "print by what flow ID (of the second tape: 2:ID) is known, field by field, and end")                                \
     X(OPT_TAG, 0, "tag", NULL, IN(REPLAY), "add a field `Ringtape: hit; flow=ID; n=TIMES` to what is served")              \
     X(OPT_REPORT, 0, "report", "FILE", IN(REPLAY), "write what was served, missed and unused to FILE, as JSON")            \
     X(OPT_JUNIT, 0, "junit", "FILE", IN(REPLAY), "write the same to FILE, as JUnit XML")                                   \

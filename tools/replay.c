@@ -2,7 +2,9 @@
 #include "tools/command.h"
 
 #include "base/alloc.h"
+#include "base/text.h"
 #include "base/util.h"
+#include "replay/explain.h"
 #include "replay/player.h"
 #include "replay/report.h"
 #include "tape/filter.h"
@@ -12,6 +14,7 @@
 #include "tools/serve.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 struct given {
     enum option_id id;
@@ -25,6 +28,7 @@ struct replay {
     struct given *given; /* what the command line says: it comes on top of the file's rules */
     size_t given_n;
     const char *rules_path; /* --rules; NULL: looked for */
+    struct match explain;   /* --explain; flow 0: not asked for */
     struct buf rules_found, rules_refused;
     const char **paths;
     size_t paths_n;
@@ -46,6 +50,27 @@ static enum err take_filter(struct replay *r, const char *value, struct buf *pro
     tape_filter_destroy(&r->filter);
     r->filter_text = value;
     return tape_filter_parse(&r->filter, span_str(value), problem);
+}
+
+/* ID, or TAPE:ID. */
+static enum err take_explain(struct replay *r, const char *value, struct buf *problem)
+{
+    struct span s = span_str(value);
+    size_t colon = span_find(s, ':');
+    uint64_t tape = 1, flow = 0;
+    bool valid = colon == s.n ? span_to_u64(s, INT64_MAX, &flow)
+                              : span_to_u64(span_first(s, colon), UINT32_MAX, &tape) &&
+                                    span_to_u64(span_from(s, colon + 1), INT64_MAX, &flow);
+    if (!valid || tape == 0 || flow == 0) {
+        enum err e = buf_put_byte(problem, '\'');
+        if (!e)
+            e = text_escape_terminal(problem, s);
+        if (!e)
+            e = buf_put_str(problem, "' is not a flow; `ringtape ls TAPE` lists them (of the second tape: 2:ID)");
+        return e ? e : ERR_USAGE;
+    }
+    r->explain = (struct match){.tape = (uint32_t)tape - 1, .flow = (int64_t)flow};
+    return ERR_OK;
 }
 
 /* ERR_NOT_FOUND: it is no rule. */
@@ -89,6 +114,8 @@ static enum err replay_option(void *ctx, enum option_id id, const char *value, s
     case OPT_RULES:
         r->rules_path = value;
         return ERR_OK;
+    case OPT_EXPLAIN:
+        return take_explain(r, value, problem);
     case OPT_TAG:
         r->rules.tag = true;
         return ERR_OK;
@@ -295,6 +322,37 @@ static int replay_finish(void *ctx, const struct log *log, uint64_t elapsed_ns)
     return !written ? 1 : failed ? 3 : 0;
 }
 
+/* --explain: nothing is served. */
+static int explain(struct replay *r)
+{
+    struct buf text = BUF_INIT, problem = BUF_INIT;
+    struct tape *tape = NULL;
+    struct log log = {.fd = STDERR_FILENO, .level = LOG_WARN};
+    enum err e = ERR_OK;
+    if (r->explain.tape >= r->paths_n)
+        e = buf_printf(&problem, "--explain: there %s only %zu tape%s", r->paths_n == 1 ? "is" : "are", r->paths_n,
+                       r->paths_n == 1 ? "" : "s")
+                ? ERR_NOMEM
+                : ERR_NOT_FOUND;
+    if (!e)
+        e = replay_prepare(r, &log, &problem);
+    if (!e)
+        e = tape_open(&tape, r->paths[r->explain.tape], &problem);
+    if (!e)
+        e = explain_flow(r->matcher, tape, &r->explain, &text);
+    if (e == ERR_NOT_FOUND && problem.n == 0 &&
+        buf_printf(&problem, "%s has no flow %lld", r->paths[r->explain.tape], (long long)r->explain.flow))
+        e = ERR_NOMEM;
+    if (!e)
+        e = output_stdout(buf_span(&text), &problem);
+    if (e)
+        say("%s", problem.n > 0 ? say_text(&problem) : err_text(e));
+    tape_close(&tape);
+    buf_free(&text);
+    buf_free(&problem);
+    return !e ? 0 : e == ERR_NOMEM || e == ERR_IO || e == ERR_DISK_FULL ? 1 : 3;
+}
+
 static void replay_free(struct replay *r)
 {
     matcher_destroy(&r->matcher);
@@ -334,7 +392,7 @@ int replay_main(int argc, char **argv)
     }
     buf_free(&problem);
     if (code < 0)
-        code = serve(&r.serve, &mode);
+        code = r.explain.flow ? explain(&r) : serve(&r.serve, &mode);
     replay_free(&r);
     return code;
 }

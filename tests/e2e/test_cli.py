@@ -93,6 +93,7 @@ def test_a_flow_that_is_not_there(here):
 # Option: what it must refuse, and what its sentence says beside the option's name. Options whose value names a file take nearly any text;
 # they are given a path through something that is no folder, and fail with the exit code of a failure at run time.
 GARBAGE = {
+    "OPT_EXPLAIN": [("x", "not a flow"), ("0", "not a flow"), ("1:", "not a flow"), (":1", "not a flow"), ("0:1", "not a flow"), ("-1", "not a flow")],
     "OPT_EXPORT_FORMAT": [("xml", "har|jsonl|curl"), ("HAR", "har|jsonl|curl")],
     "OPT_CA_FORMAT": [("jks", "pem|der|p12")],
     "OPT_FILTER": [("~(x", "character 1"), ("~d", "regular expression"), ("(a", ""), ("~c x", ""), ("~b *", "")],
