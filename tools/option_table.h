@@ -33,6 +33,17 @@
     "ringtape export login.tape --format jsonl -f '~c 502' | jq .url\n"                                                \
     "ringtape export login.tape --format curl -f '~m POST & ~d api.example.com' -o again.sh"
 
+#define USAGE_IMPORT "FILE... -o TAPE"
+#define TEXT_IMPORT                                                                                                          \
+    "Reads HAR 1.2 (also gzipped; - is standard input), as browsers, proxies and API clients write it, and makes a tape of " \
+    "its entries, to be replayed, listed, and exported again. What had to be mended, and what was left out, is said on "     \
+    "standard error. A file that is no JSON, or no HAR, is refused with line and column (exit code 3), and no tape is "      \
+    "made. Needs the same memory for any file."
+#define EXAMPLES_IMPORT                                                                                                \
+    "ringtape import session.har -o session.tape\n"                                                                    \
+    "ringtape import login.har checkout.har.gz -o shop.tape --force\n"                                                 \
+    "ringtape import devtools.har -o app.tape && ringtape replay app.tape -- npm test"
+
 #define USAGE_LS "TAPE [-f FILTER] [--json]"
 #define TEXT_LS                                                                                                          \
     "Lists flows, one a line: id, time (UTC), status, method, bytes of the response, milliseconds, URL. A flow that is " \
@@ -67,6 +78,7 @@
     X(RECORD, record, "record what programs say over HTTP and HTTPS on a tape")                                        \
     X(REPLAY, replay, "answer requests from tapes, without a network")                                                 \
     X(EXPORT, export, "write a tape as HAR, JSON Lines or curl commands")                                              \
+    X(IMPORT, import, "make a tape of HAR files")                                                                      \
     X(LS, ls, "list the flows of a tape")                                                                              \
     X(SHOW, show, "show one flow")                                                                                     \
     X(CA, ca, "show, export or renew the certificate authority; how to trust it")
@@ -76,9 +88,11 @@
     X(OPT_OUTPUT_TAPE, 'o', "output", "TAPE", IN(RECORD),                                                                  \
       "write to TAPE (default: session-YYYYMMDD-HHMMSS.tape); an existing file is refused unless --append or --force "     \
       "is given")                                                                                                          \
+    X(OPT_OUTPUT_IMPORT, 'o', "output", "TAPE", IN(IMPORT),                                                                \
+      "write to TAPE, which appears when it is whole; an existing file is refused unless --force is given")                \
     X(OPT_OUTPUT_FILE, 'o', "output", "FILE", IN(EXPORT) | IN(CA), "write to FILE (default, and -: standard output)")      \
     X(OPT_APPEND, 0, "append", NULL, IN(RECORD), "add a new session to TAPE if it exists")                                 \
-    X(OPT_FORCE, 0, "force", NULL, IN(RECORD), "replace TAPE if it exists")                                                \
+    X(OPT_FORCE, 0, "force", NULL, IN(RECORD) | IN(IMPORT), "replace TAPE if it exists")                                   \
     X(OPT_EXPORT_FORMAT, 0, "format", "har|jsonl|curl", IN(EXPORT), "what to write (default: har)")                        \
     X(OPT_CA_FORMAT, 0, "format", "pem|der|p12", IN(CA),                                                                   \
       "form of the exported certificate (default: pem); p12 is a trust store for Java, password `ringtape`")               \

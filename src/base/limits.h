@@ -68,6 +68,7 @@
     X(LIMIT_WS_RATIO, 250, "the same of one WebSocket message, once it is larger than LIMIT_DECODE_BYTES")             \
     X(LIMIT_EXPORT_KEEP_BYTES, 1048576,                                                                                \
       "decoded bytes of a body that an export keeps from its first look to its second")                                \
+    X(LIMIT_HAR_ENTRY_BYTES, 16777216, "memory that one entry of an imported HAR may take, its contents not included") \
     X(LIMIT_FILTER_WINDOW_BYTES, 1048576, "bytes of a body that a filter searches in one piece")                       \
     X(LIMIT_FILTER_OVERLAP_BYTES, 65536, "bytes that two such pieces have in common")                                  \
     X(LIMIT_FILTER_BYTES, 65536, "bytes of a filter expression")                                                       \

@@ -39,6 +39,25 @@ static enum err view_headers(struct view *v, struct span json, struct headers *o
     return ERR_OK;
 }
 
+/* An imported flow whose content is decoded: its Content-Encoding has its own name again; an empty one says that there was none. */
+static enum err view_coding(struct view *v)
+{
+    struct headers named = HEADERS_INIT;
+    struct span value;
+    v->decoded = headers_find(&v->response, SPAN(TAPE_DECODED_FIELD), &value);
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && v->decoded && i < v->response.n; i++) {
+        struct header field = headers_at(&v->response, i);
+        bool ours = span_eq_nocase(field.name, SPAN(TAPE_DECODED_FIELD));
+        if (!ours || field.value.n > 0)
+            e = headers_add(&named, ours ? SPAN("Content-Encoding") : field.name, field.value);
+    }
+    if (!e && v->decoded)
+        e = headers_copy(&v->response, &named);
+    headers_free(&named);
+    return e;
+}
+
 static enum err view_server(struct view *v)
 {
     v->has_server = false;
@@ -58,10 +77,11 @@ static enum err view_bodies(struct view *v)
     bool http = view_is_http(v);
     /* A request's body stays as it was sent: postData has no word for what a decoded one would be. */
     enum err e = body_look(&v->request_body, v->tape, http ? &v->flow->request_body : &none, SPAN_EMPTY);
-    if (!e)
+    if (!e && !v->decoded)
         e = coding_field(&v->response, &encoding);
     if (!e)
         e = body_look(&v->response_body, v->tape, http ? &v->flow->response_body : &none, buf_span(&encoding));
+    v->response_body.cut = v->response_body.cut && !v->decoded;
     v->damaged |= v->request_body.damaged || v->response_body.damaged;
     buf_free(&encoding);
     return e;
@@ -79,6 +99,8 @@ enum err view_load(struct view *v, const struct tape_flow *flow)
         e = view_headers(v, flow->response_headers, &v->response);
     if (!e)
         e = view_headers(v, flow->response_trailers, &v->response_trailers);
+    if (!e)
+        e = view_coding(v);
     if (!e)
         e = target_url(flow, &v->url, &v->url_path);
     if (!e)

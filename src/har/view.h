@@ -15,6 +15,7 @@ struct view {
     struct tape_connection server; /* borrowed until the next call of tape_connection() */
     struct timing timing;
     struct body request_body, response_body;
+    bool decoded; /* response: its Content-Encoding was undone before it came to the tape */
     bool damaged; /* part of the flow could not be read from the tape */
 };
 

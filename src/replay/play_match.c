@@ -31,8 +31,8 @@ static void put_reason(struct play *p, struct span reason)
         buf_clear(&p->reason);
 }
 
-/* How the recording ended. */
-static void copy_ending(struct play *p, const struct tape_flow *f)
+/* How the recording ended. decoded: what was sent and what is kept are different things. */
+static void copy_ending(struct play *p, const struct tape_flow *f, bool decoded)
 {
     struct span reason = SPAN_EMPTY;
     enum err failed = f->error.n > 0 && !f->complete ? error_of(f->error, &reason) : ERR_OK;
@@ -45,7 +45,7 @@ static void copy_ending(struct play *p, const struct tape_flow *f)
     } else if (f->status == 0 || f->answered || (!f->complete && f->response_end_ns < 0)) {
         p->error = ERR_TRUNCATED;
         put_reason(p, SPAN("the recording breaks off here"));
-    } else if (!p->raw && !p->no_body && f->response_body.wire_bytes > f->response_body.bytes) {
+    } else if (!p->raw && !p->no_body && !decoded && f->response_body.wire_bytes > f->response_body.bytes) {
         p->error = ERR_TRUNCATED;
         put_reason(p, SPAN("the tape does not hold all of this body (--max-body)"));
     }
@@ -156,8 +156,9 @@ static enum err copy_flow(struct play *p, const struct tape_flow *f)
         f->request_end_ns >= 0 && f->request_end_ns <= p->begin_at_ns ? f->request_end_ns : MAX(f->sent_ns, 0);
     p->early = f->response_begin_ns >= 0 && (f->request_end_ns < 0 || f->response_begin_ns < f->request_end_ns);
     p->end_at_ns = f->response_end_ns;
-    copy_ending(p, f);
     enum err e = copy_informational(p, f);
+    if (!answered)
+        copy_ending(p, f, false);
     if (e || !answered)
         return e;
     if (f->status < 101 || (f->status < 200 && (f->status != 101 || !p->raw)) || f->status > 999 ||
@@ -165,6 +166,7 @@ static enum err copy_flow(struct play *p, const struct tape_flow *f)
         return ERR_CORRUPT;
     e = copy_head(p, f);
     if (!e) {
+        copy_ending(p, f, headers_remove(&p->head.headers, SPAN(TAPE_DECODED_FIELD)) > 0);
         check_length(p);
         p->hold = !p->raw && was_left(p, f);
     }

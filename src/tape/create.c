@@ -168,13 +168,19 @@ static enum err rename_into_place(const char *temporary, const char *path, bool 
     return rc == 0 ? ERR_OK : say_errno(problem, path, "cannot make the tape", errno);
 }
 
-static enum err make(const char *path, bool replace, unsigned page_bytes, struct buf *problem)
+/* NULL when out of memory. Free with mem_free(). */
+static char *temporary_name(const char *path, const char *what)
 {
     struct hash_key random;
     char suffix[32];
     hash_key_random(&random);
-    (void)snprintf(suffix, sizeof suffix, ".%08x.new", (unsigned)random.k0);
-    char *temporary = path_with(path, suffix);
+    (void)snprintf(suffix, sizeof suffix, ".%08x.%s", (unsigned)random.k0, what);
+    return path_with(path, suffix);
+}
+
+static enum err make(const char *path, bool replace, unsigned page_bytes, struct buf *problem)
+{
+    char *temporary = temporary_name(path, "new");
     if (!temporary)
         return ERR_NOMEM;
     enum err e = ERR_OK;
@@ -259,20 +265,61 @@ static enum err say_older(const char *path, int64_t version, struct buf *problem
     return e ? e : ERR_UNSUPPORTED;
 }
 
-enum err tape_file_open(sqlite3 **out, const char *path, enum tape_mode mode, unsigned page_bytes, struct buf *problem)
+/* May `path` be opened so? */
+static enum err look_at(const char *path, enum tape_mode mode, const char *if_exists, bool *exists, struct buf *problem)
 {
     struct stat st;
-    int64_t version = 0;
-    *out = NULL;
-    bool exists = stat(path, &st) == 0;
-    if (exists && !S_ISREG(st.st_mode)) {
+    *exists = stat(path, &st) == 0;
+    if (*exists && !S_ISREG(st.st_mode)) {
         db_say(problem, path, "not a regular file", NULL);
         return mode == TAPE_NEW ? ERR_EXISTS : ERR_NOT_TAPE;
     }
-    if (exists && mode == TAPE_NEW) {
-        db_say(problem, path, "the tape exists; --append adds a session to it, --force replaces it", NULL);
+    if (*exists && mode == TAPE_NEW) {
+        db_say(problem, path, if_exists, NULL);
         return ERR_EXISTS;
     }
+    return ERR_OK;
+}
+
+enum err tape_file_begin(char **temporary, const char *path, enum tape_mode mode, struct buf *problem)
+{
+    bool exists;
+    *temporary = NULL;
+    enum err e = look_at(path, mode, "the tape exists; --force replaces it", &exists, problem);
+    if (e)
+        return e;
+    *temporary = temporary_name(path, "part");
+    return *temporary ? ERR_OK : ERR_NOMEM;
+}
+
+enum err tape_file_end(const char *temporary, const char *path, bool replace, struct buf *problem)
+{
+    enum err e = rename_into_place(temporary, path, replace, problem);
+    if (e)
+        tape_file_discard(temporary);
+    return e;
+}
+
+void tape_file_discard(const char *temporary)
+{
+    static const char *const names[] = {"", "-wal", "-shm", "-journal"};
+    for (size_t i = 0; temporary && i < sizeof names / sizeof names[0]; i++) {
+        char *name = path_with(temporary, names[i]);
+        if (name)
+            (void)unlink(name);
+        mem_free(name);
+    }
+}
+
+enum err tape_file_open(sqlite3 **out, const char *path, enum tape_mode mode, unsigned page_bytes, struct buf *problem)
+{
+    int64_t version = 0;
+    bool exists;
+    *out = NULL;
+    enum err looked =
+        look_at(path, mode, "the tape exists; --append adds a session to it, --force replaces it", &exists, problem);
+    if (looked)
+        return looked;
     if (exists && mode == TAPE_APPEND && journal_names_file(path)) {
         db_say(problem, path, "the journal beside it (-journal) is not one that a recording leaves; remove it to go on",
                NULL);

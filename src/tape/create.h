@@ -30,4 +30,10 @@ MUST_USE enum err tape_file_name(char **out, const char *path);
 MUST_USE enum err tape_file_open(sqlite3 **out, const char *path, enum tape_mode mode, unsigned page_bytes,
                                  struct buf *problem);
 
+/* A tape that is written elsewhere until it is whole. begin: *temporary is a name beside `path` (free with mem_free()), and `path` may become a tape;
+ * end: it has its own name; discard: nothing of it is left (NULL: nothing was begun). Fail as tape_file_open(). */
+MUST_USE enum err tape_file_begin(char **temporary, const char *path, enum tape_mode mode, struct buf *problem);
+MUST_USE enum err tape_file_end(const char *temporary, const char *path, bool replace, struct buf *problem);
+void tape_file_discard(const char *temporary);
+
 #endif

@@ -29,6 +29,8 @@ struct tape_writer {
     sqlite3_stmt *statements[ST_COUNT];
     struct tape_lock lock;
     char *path;
+    char *temporary; /* where it is written until it is whole; NULL: at `path` */
+    bool force;
     const struct log *log;
     int64_t session, flow_base, connection_base, last_body, last_fields;
     struct hash_key key;
@@ -645,12 +647,20 @@ static enum err prepare_all(struct tape_writer *w)
     return e;
 }
 
-static void writer_free(struct tape_writer *w)
+static void db_shut(struct tape_writer *w)
 {
     keeper_destroy(&w->keeper);
-    for (size_t i = 0; i < ST_COUNT; i++)
+    for (size_t i = 0; i < ST_COUNT; i++) {
         (void)sqlite3_finalize(w->statements[i]);
+        w->statements[i] = NULL;
+    }
     (void)sqlite3_close(w->db);
+    w->db = NULL;
+}
+
+static void writer_free(struct tape_writer *w)
+{
+    db_shut(w);
     tape_lock_drop(&w->lock);
     dedup_free(&w->bodies);
     dedup_free(&w->blocks);
@@ -659,7 +669,21 @@ static void writer_free(struct tape_writer *w)
     buf_free(&w->raw);
     buf_free(&w->problem);
     mem_free(w->path);
+    mem_free(w->temporary);
     mem_free(w);
+}
+
+void tape_writer_abandon(struct tape_writer **w)
+{
+    struct tape_writer *it = *w;
+    *w = NULL;
+    if (!it)
+        return;
+    if (it->db && !sqlite3_get_autocommit(it->db))
+        (void)sqlite3_exec(it->db, "ROLLBACK", NULL, NULL, NULL);
+    db_shut(it);
+    tape_file_discard(it->temporary);
+    writer_free(it);
 }
 
 enum err tape_writer_open(struct tape_writer **out, const struct tape_writer_options *options, struct buf *problem)
@@ -680,8 +704,12 @@ enum err tape_writer_open(struct tape_writer **out, const struct tape_writer_opt
     if (!e)
         e = tape_lock_take(&w->lock, w->path, problem);
     enum tape_mode mode = options->append ? TAPE_APPEND : options->force ? TAPE_REPLACE : TAPE_NEW;
+    if (!e && options->whole)
+        e = tape_file_begin(&w->temporary, w->path, mode, problem);
     if (!e)
-        e = tape_file_open(&w->db, w->path, mode, options->page_bytes, problem);
+        e = tape_file_open(&w->db, w->temporary ? w->temporary : w->path, w->temporary ? TAPE_NEW : mode,
+                           options->page_bytes, problem);
+    w->force = options->force;
     if (!e) {
         e = load_bases(w);
         if (!e)
@@ -696,9 +724,8 @@ enum err tape_writer_open(struct tape_writer **out, const struct tape_writer_opt
             db_say(problem, w->path, "cannot write the tape", w->db);
     }
     if (e)
-        writer_free(w);
-    else
-        *out = w;
+        tape_writer_abandon(&w);
+    *out = w;
     return e;
 }
 
@@ -715,20 +742,14 @@ static void leave_one_file(struct tape_writer *w)
     (void)sqlite3_finalize(s);
 }
 
+bool tape_writer_failed(const struct tape_writer *w)
+{
+    return w->failed != ERR_OK;
+}
+
 const char *tape_writer_problem(const struct tape_writer *w, enum err otherwise)
 {
     return w->problem.n ? (const char *)buf_span(&w->problem).p : err_text(otherwise);
-}
-
-void tape_writer_abandon(struct tape_writer **w)
-{
-    struct tape_writer *it = *w;
-    *w = NULL;
-    if (!it)
-        return;
-    if (!sqlite3_get_autocommit(it->db))
-        (void)sqlite3_exec(it->db, "ROLLBACK", NULL, NULL, NULL);
-    writer_free(it);
 }
 
 enum err tape_writer_close(struct tape_writer **w, struct buf *problem)
@@ -760,6 +781,13 @@ enum err tape_writer_close(struct tape_writer **w, struct buf *problem)
             buf_clear(problem);
     }
     e = it->failed;
+    if (it->temporary) {
+        db_shut(it);
+        if (e)
+            tape_file_discard(it->temporary);
+        else
+            e = tape_file_end(it->temporary, it->path, it->force, problem);
+    }
     writer_free(it);
     return e;
 }

@@ -14,7 +14,8 @@ struct tape_writer;
 
 struct tape_writer_options {
     const char *path;
-    bool append, force;         /* as in recorder.h */
+    bool append, force; /* as in recorder.h */
+    bool whole;         /* with neither or with force: the file appears when it is closed; abandoned, there is none */
     const char *const *command; /* NULL-terminated; NULL: none */
     const char *version;
     struct tape_filter *filter; /* only flows that match stay; borrowed until the end; NULL: all */
@@ -32,6 +33,7 @@ MUST_USE enum err tape_writer_close(struct tape_writer **w, struct buf *problem)
 /* Closes without ending the session, as a crash would, but with what was committed. Clears *w (may be NULL). */
 void tape_writer_abandon(struct tape_writer **w);
 /* For people: what its first failure was; `otherwise` when it had none. Borrowed. */
+bool tape_writer_failed(const struct tape_writer *w);
 const char *tape_writer_problem(const struct tape_writer *w, enum err otherwise);
 
 /* What to add to the numbers of this process to get ids that the tape does not have yet. */
