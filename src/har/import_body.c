@@ -191,30 +191,24 @@ static enum err was_decoded(const struct import_entry *x, const json_t *content,
 static enum err response_size(struct import_entry *x, const json_t *content, double said, double size, uint64_t n)
 {
     struct har_importer *im = x->im;
-    bool decoded, plausible = said >= 0 && said < 9e15;
+    bool decoded;
+    double missing = said > 0 ? said : size;
     enum err e = was_decoded(x, content, n, &decoded);
-    x->row.response_bytes = plausible && n > 0 ? (uint64_t)said : n;
-    if (e)
-        return e;
-    if (decoded) {
+    x->row.response_bytes = n;
+    if (!e && decoded) {
         mend(im->mends, MEND_DECODED);
-        if (said == 0 && x->row.status != 304)
-            x->row.response_bytes = n;
+        x->row.response_bytes = said > 0 && said < 9e15 ? (uint64_t)said : n;
         return rename_coding(&im->headers);
     }
-    if (n == 0 && !has_no_content(x) && (said > 0 || size > 0)) {
-        x->row.response_bytes = said > 0 && plausible ? (uint64_t)said : size < 9e15 ? (uint64_t)size : 0;
-        if (!x->own)
-            mend(im->mends, MEND_NO_CONTENT);
-        return ERR_OK;
+    if (!e && n == 0 && missing > 0 && missing < 9e15) {
+        x->row.response_bytes = (uint64_t)missing;
+        mend(im->mends, MEND_NO_CONTENT);
+    } else if (!e && x->own && said > (double)n && said < 9e15) {
+        x->row.response_bytes = (uint64_t)said; /* --max-body cut what is kept */
+    } else if (!e && said >= 0 && said != (double)n) {
+        mend(im->mends, MEND_BODY_SIZE);
     }
-    /* Some count their framing, or the head: nothing is missing from such a content. */
-    if (!x->own && x->row.response_bytes > n) {
-        e = headers_add(&im->headers, SPAN(TAPE_DECODED_FIELD), SPAN_EMPTY);
-        if (e == ERR_LIMIT)
-            x->row.response_bytes = n;
-    }
-    return e == ERR_LIMIT ? ERR_OK : e;
+    return e;
 }
 
 enum err import_response_body(struct import_entry *x)
@@ -226,8 +220,12 @@ enum err import_response_body(struct import_entry *x)
     uint64_t n = 0;
     (void)tree_number(content, "size", &size);
     (void)tree_number(x->response, "bodySize", &said);
-    enum err e = store_text(x, &text, base64, size, x->row.response_begin_ns < 0 ? 0 : x->row.response_begin_ns,
-                            &x->row.response_body, &n);
+    if (has_no_content(x)) {
+        if (text.n > 0)
+            mend(x->im->mends, MEND_NEVER_SENT);
+        return ERR_OK;
+    }
+    enum err e = store_text(x, &text, base64, size, x->row.response_begin_ns, &x->row.response_body, &n);
     if (!e && n > 0 && size >= 0 && size != (double)n)
         mend(x->im->mends, MEND_SIZE);
     return e ? e : response_size(x, content, said, size, n);

@@ -160,10 +160,13 @@ static enum err clean_url(struct har_importer *im, struct span text)
     bool mended = false;
     enum err e = ERR_OK;
     text = span_trim(text);
+    size_t path = span_search(text, SPAN("://")) + 3; /* a host with a space is none */
+    while (path < text.n && text.p[path] != '/' && text.p[path] != '?')
+        path++;
     buf_clear(&im->url);
     for (size_t i = 0; !e && i < text.n; i++) {
         uint8_t c = text.p[i];
-        bool bad = (c <= ' ' || c == 0x7f) && c != '\r' && c != '\n' && c != 0;
+        bool bad = i > path && (c <= ' ' || c == 0x7f) && c != '\r' && c != '\n' && c != 0;
         e = bad ? buf_printf(&im->url, "%%%02X", c) : buf_put_byte(&im->url, c);
         mended |= bad;
     }

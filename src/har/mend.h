@@ -19,6 +19,7 @@
     X(MEND_MANY_FIELDS, true, "header fields beyond what one message head may hold")                                   \
     X(MEND_BAD_ADDRESS, true, "a server address that is none")                                                         \
     X(MEND_BAD_MESSAGE, true, "a WebSocket message or event without data, or of an unknown kind")                      \
+    X(MEND_NEVER_SENT, true, "the content of a response that has none (304, 204, or to HEAD): it is a cache's")        \
     X(MEND_BAD_PARAMS, true, "the params of a body that has no text and is no form")                                   \
     X(MEND_PAGES, true, "pages: a tape has none")                                                                      \
     X(MEND_FRAGMENT, false, "a URL with a fragment, which is never sent: without it")                                  \
@@ -42,6 +43,7 @@
     X(MEND_BASE64_TWICE, false, "base64 of base64: decoded twice, as content.size tells")                              \
     X(MEND_LATIN1, false, "bytes written as characters (U+0000 to U+00FF): bytes again, as content.size tells")        \
     X(MEND_SIZE, false, "a content.size that is not that of the content: the content counts")                          \
+    X(MEND_BODY_SIZE, false, "a bodySize that is not that of the content, without a coding: the content counts")       \
     X(MEND_NO_CONTENT, false, "content that is not in the HAR: the flow is marked as cut")                             \
     X(MEND_FORM, false, "a form without text: made from its params")
 

@@ -39,7 +39,7 @@ static enum err view_headers(struct view *v, struct span json, struct headers *o
     return ERR_OK;
 }
 
-/* An imported flow whose content is decoded: its Content-Encoding has its own name again; an empty one says that there was none. */
+/* An imported flow whose content is decoded: its Content-Encoding has its own name again. */
 static enum err view_coding(struct view *v)
 {
     struct headers named = HEADERS_INIT;
@@ -49,8 +49,7 @@ static enum err view_coding(struct view *v)
     for (size_t i = 0; !e && v->decoded && i < v->response.n; i++) {
         struct header field = headers_at(&v->response, i);
         bool ours = span_eq_nocase(field.name, SPAN(TAPE_DECODED_FIELD));
-        if (!ours || field.value.n > 0)
-            e = headers_add(&named, ours ? SPAN("Content-Encoding") : field.name, field.value);
+        e = headers_add(&named, ours ? SPAN("Content-Encoding") : field.name, field.value);
     }
     if (!e && v->decoded)
         e = headers_copy(&v->response, &named);

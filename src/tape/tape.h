@@ -56,7 +56,7 @@ struct tape_flow {
 /* The reason in `error` of a flow whose response ended, complete, while its request was still coming (413, say). */
 #define TAPE_ENDED_EARLY "the response ended before the request did"
 
-/* A response field that only imported flows have, in place of Content-Encoding (its value; empty: there was none): their source had the content
+/* A response field that only imported flows have, in place of Content-Encoding (its value): their source had the content
  * decoded, and so has the tape; response_body.wire_bytes is then what was sent, and says nothing about what is missing. */
 #define TAPE_DECODED_FIELD "Ringtape-Content-Encoding"
 
