@@ -124,11 +124,11 @@ static int say_failure(struct import *m, const char *file, enum err e, bool of_i
     if (of_input && buf_span(problem).n > 0)
         say("%s: %s", file, say_text(problem));
     else if (of_input && e == ERR_UNSUPPORTED)
-        say("%s: a zip file: unpack it and import the HAR within", file);
+        say("%s: a zip file in which no HAR can be read (none there, encrypted, or compressed otherwise)", file);
     else if (of_input)
         say("cannot read %s: %s", file,
-            e == ERR_PARSE       ? "its gzip data is damaged"
-            : e == ERR_TRUNCATED ? "its gzip data ends early"
+            e == ERR_PARSE       ? "its compressed data is damaged"
+            : e == ERR_TRUNCATED ? "its compressed data ends early"
                                  : err_text(e));
     else
         say("%s", buf_span(problem).n > 0 ? say_text(problem) : err_text(e));

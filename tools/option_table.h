@@ -34,10 +34,10 @@
     "ringtape export login.tape --format curl -f '~m POST & ~d api.example.com' -o again.sh"
 
 #define USAGE_IMPORT "FILE... -o TAPE"
-#define TEXT_IMPORT                                                                                                          \
-    "Reads HAR 1.2 (also gzipped; - is standard input), as browsers, proxies and API clients write it, and makes a tape of " \
-    "its entries, to be replayed, listed, and exported again. What had to be mended, and what was left out, is said on "     \
-    "standard error. A file that is no JSON, or no HAR, is refused with line and column (exit code 3), and no tape is "      \
+#define TEXT_IMPORT                                                                                                                    \
+    "Reads HAR 1.2 (also gzipped or zipped; - is standard input), as browsers, proxies and API clients write it, and makes a tape of " \
+    "its entries, to be replayed, listed, and exported again. What had to be mended, and what was left out, is said on "               \
+    "standard error. A file that is no JSON, or no HAR, is refused with line and column (exit code 3), and no tape is "                \
     "made. Needs the same memory for any file."
 #define EXAMPLES_IMPORT                                                                                                \
     "ringtape import session.har -o session.tape\n"                                                                    \

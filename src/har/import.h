@@ -14,8 +14,9 @@ struct har_source {
     void *ctx;
 };
 
-/* The same bytes, gunzipped if they are gzip (RFC 1952, of several members too). *out is a source to read from; free with har_inflate_destroy().
- * Its reads fail with ERR_PARSE (damaged), ERR_TRUNCATED, ERR_UNSUPPORTED (a zip file), or what the source returned. Fails with ERR_NOMEM. */
+/* The same bytes; of gzip (RFC 1952, of several members too) what it holds, of a zip file its first member called *.har. *out is a source to read from;
+ * free with har_inflate_destroy(). Its reads fail with ERR_PARSE (damaged), ERR_TRUNCATED, ERR_UNSUPPORTED (a zip file without a HAR, encrypted,
+ * or of another method than deflate), or what the source returned. Fails with ERR_NOMEM. */
 struct har_inflate;
 MUST_USE enum err har_inflate_create(struct har_inflate **out, const struct har_source *source);
 const struct har_source *har_inflate_source(struct har_inflate *z);

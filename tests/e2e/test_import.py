@@ -5,11 +5,13 @@ import base64
 import contextlib
 import gzip
 import http.client
+import io
 import json
 import os
 import signal
 import socket
 import subprocess
+import zipfile
 
 import pytest
 from support import PATIENCE_S, RINGTAPE, Ringtape, clean_env, export_har, flows, rows, run
@@ -339,6 +341,23 @@ def test_an_entry_of_too_many_values_is_left_out(tmp_path):
     assert [f["host"] for f in flows(tape)] == ["first.test", "last.test"] and "(1 time, first in entry 2, line 1)" in said
 
 
+def zipped(files, stored=False, stream=False):
+    """stream: written without seeking, so that sizes follow what they are of."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(Pipe(out) if stream else out, "w", zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED) as z:
+        for name, data in files.items():
+            z.writestr(name, data)
+    return out.getvalue()
+
+
+class Pipe:
+    """Takes bytes, and cannot go back."""
+
+    def __init__(self, out):
+        self.write, self.flush = out.write, out.flush
+
+
+HAR = json.dumps(document(*[entry(f"http://a.test/{i}") for i in range(100)])).encode()
 BAD = {
     "empty": (b"", "line 1, column 1: the file ends where a value should stand"),
     "text": (b"\n\nGET / HTTP/1.1", "line 3, column 1: 'G' where a value should stand"),
@@ -356,9 +375,13 @@ BAD = {
     "line in a string": (b'{"log": "a\nb"}', "line 1, column 11: byte 0x0a"),
     "UTF-16": (json.dumps(document()).encode("utf-16"), "UTF-16"),
     "UTF-16, no mark": (json.dumps(document()).encode("utf-16-le"), "UTF-16"),
-    "zip": (b"PK\x03\x04" + bytes(100), "a zip file: unpack it"),
-    "gzip, damaged": (gzip.compress(b"")[:10] + b"\xff" * 60, "gzip data is damaged"),
-    "gzip, cut": (gzip.compress(json.dumps(document(*[entry() for _ in range(50)])).encode())[:-12], "gzip data ends early"),
+    "zip without a HAR": (zipped({"a.txt": b"x"}), "a zip file in which no HAR can be read"),
+    "zip, no header": (b"PK\x03\x04" + bytes(100), "a zip file in which no HAR can be read"),
+    "zip, cut": (zipped({"a.har": HAR})[:200], "compressed data ends early"),
+    "zip, damaged": (zipped({"a.har": HAR}, stored=True).replace(b"hello", b"jello"), "compressed data is damaged"),
+    "zip, encrypted": (zipped({"a.har": HAR}).replace(b"PK\3\4\x14\0\0", b"PK\3\4\x14\0\1"), "a zip file in which no HAR can be read"),
+    "gzip, damaged": (gzip.compress(b"")[:10] + b"\xff" * 60, "compressed data is damaged"),
+    "gzip, cut": (gzip.compress(json.dumps(document(*[entry() for _ in range(50)])).encode())[:-12], "compressed data ends early"),
     "a tape": (b"SQLite format 3\0" + bytes(100), "line 1, column 1: 'S' where a value should stand"),
 }
 
@@ -509,3 +532,13 @@ def test_gzip(tmp_path, members):
     parts = [text[len(text) * i // members:len(text) * (i + 1) // members] for i in range(members)]
     tape, said = imported(tmp_path, b"".join(map(gzip.compress, parts)) + bytes(512), "har.gz")
     assert len(flows(tape)) == 3000 and left_out(said) == mended(said) == set()
+
+
+@pytest.mark.parametrize("how", [{}, {"stored": True}, {"stream": True}], ids=["deflated", "stored", "streamed"])
+def test_zip(tmp_path, how):
+    """As Playwright writes it: among other files, with sizes after the data; from a pipe, too."""
+    data = zipped({"1.bin": bytes(range(256)) * 1000, "2.txt": b"", "trace.HAR": HAR, "z.har": b"{"}, **how)
+    tape, said = imported(tmp_path, data, "in.har.zip")
+    assert len(flows(tape)) == 100 and left_out(said) == mended(said) == set()
+    ringtape_import("-", "-o", tape, "--force", input=data)
+    assert len(flows(tape)) == 100
