@@ -4,15 +4,14 @@
 #
 # usage: scripts/build-wolfssl.sh DIR
 #
-# apt verifies the source package: the archive's signed release file names the index, the index the .dsc, and the .dsc
-# the hashes of the tarballs.
+# apt verifies the source package (own-apt.sh); its .dsc has the hashes of the tarballs.
 set -euo pipefail
 target=${1:?usage: scripts/build-wolfssl.sh DIR}
 . "$(dirname "$0")/stamped-build.sh"
+. "$(dirname "$0")/own-apt.sh"
 
 version=5.7.2
 suite=trixie
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 configure_options='
     --enable-static --disable-shared --enable-intelasm --enable-sp=yes --enable-sp-asm --enable-sp-math-all
     --enable-opensslall --enable-opensslextra --enable-sni --enable-alpn --enable-session-ticket --enable-tls13
@@ -31,18 +30,6 @@ if [ "$machine" != x86_64 ]; then
 fi
 configure_options=$(printf '%s ' $configure_options)
 
-# The addresses of the system's own Debian mirror, release and security, one "address kind" a line.
-mirrors() {
-    local codename
-    codename=$(. /etc/os-release && printf %s "$VERSION_CODENAME")
-    apt-get indextargets --format '$(REPO_URI) $(CODENAME)' | sort -u | while read -r uri name; do
-        case $name in
-        "$codename") printf '%s release\n' "$uri" ;;
-        "$codename-security") printf '%s security\n' "$uri" ;;
-        esac
-    done
-}
-
 write_sources() {
     local uri kind
     while read -r uri kind; do
@@ -55,20 +42,7 @@ write_sources() {
 
 build_into() {
     local result=$1 source have
-    mkdir -p lists/partial cache/archives/partial
-    if [ -z "$(mirrors)" ]; then
-        # Fresh installations have sources, but no lists yet; these are then kept apart, too.
-        echo "no package lists on this system: run apt-get update first"
-        return 1
-    fi
-    mirrors | write_sources >sources.list
-    cat sources.list
-    # Lists of our own: the system's are neither read nor written, so this needs no root.
-    local apt=(apt-get -q -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=-
-        -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o Acquire::Retries=3
-        -o Acquire::AllowInsecureRepositories=false -o APT::Get::AllowUnauthenticated=false
-        -o Acquire::Languages=none -o "APT::Sandbox::User=$(id -un)")
-    "${apt[@]}" update
+    own_apt write_sources
     "${apt[@]}" --only-source source wolfssl
     source=$(echo wolfssl-*/)
     have=${source#wolfssl-}

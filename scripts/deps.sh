@@ -123,15 +123,15 @@ install_packages() {
 
 wanted=
 with_libraries=
-with_h2spec=
+with_tools=
 [ $# -gt 0 ] || set -- build
 for group in "$@"; do
     case $group in
     build) wanted+=" $build_packages" with_libraries=1 ;;
     demo) wanted+=" $demo_packages" ;;
-    test) wanted+=" $test_packages" with_h2spec=1 ;;
+    test) wanted+=" $test_packages" with_tools=1 ;;
     bench) wanted+=" $bench_packages" ;;
-    all) wanted+=" $build_packages $demo_packages $test_packages $bench_packages" with_libraries=1 with_h2spec=1 ;;
+    all) wanted+=" $build_packages $demo_packages $test_packages $bench_packages" with_libraries=1 with_tools=1 ;;
     *) say "unknown group \"$group\" (build, demo, test, bench, all)"; exit 2 ;;
     esac
 done
@@ -160,7 +160,12 @@ fi
 
 # Its modules may be out of reach where all packages are there: one test is then skipped. That they do not build is a failure. H2SPEC names
 # another one.
-if [ -n "$with_h2spec" ] && [ -z "${H2SPEC:-}" ] && ! scripts/build-h2spec.sh build/deps/h2spec; then
+if [ -n "$with_tools" ] && [ -z "${H2SPEC:-}" ] && ! scripts/build-h2spec.sh build/deps/h2spec; then
     [ -e build/deps/h2spec.unreachable ] || exit 1
     say "h2spec cannot be fetched: its test will be skipped"
+fi
+
+# CURL_WS names another one, which speaks WebSocket.
+if [ -n "$with_tools" ] && [ -z "${CURL_WS:-}" ]; then
+    scripts/fetch-curl.sh build/deps/curl
 fi

@@ -350,6 +350,7 @@ static int explain(struct replay *r)
     tape_close(&tape);
     buf_free(&text);
     buf_free(&problem);
+    r->log = NULL;
     return !e ? 0 : e == ERR_NOMEM || e == ERR_IO || e == ERR_DISK_FULL ? 1 : 3;
 }
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 import websockets
 from raw import Client, raw_origin  # noqa: F401
-from support import RINGTAPE, clean_env, export_har, flows, rows, run
+from support import RINGTAPE, ROOT, clean_env, export_har, flows, rows, run
 
 CLIENTS = pathlib.Path(__file__).parent / "clients"
 PYTHON = "/usr/bin/python3"
@@ -19,20 +19,21 @@ ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade:
 
 
 class Capitals:
-    """Python websockets as the origin: text comes back in capitals, bytes backwards."""
+    """Python websockets as the origin: text comes back in capitals, bytes backwards; or what `talk` does."""
 
-    def __init__(self, tls=None):
+    def __init__(self, tls=None, talk=None):
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
-        self.server = asyncio.run_coroutine_threadsafe(self._begin(tls), self.loop).result(30)
+        self.server = asyncio.run_coroutine_threadsafe(self._begin(tls, talk), self.loop).result(30)
         self.port = self.server.sockets[0].getsockname()[1]
 
-    async def _begin(self, tls):
-        async def talk(ws):
+    async def _begin(self, tls, talk):
+        async def echo(ws):
             async for said in ws:
                 await ws.send(said.upper() if isinstance(said, str) else said[::-1])
-        return await websockets.serve(talk, "127.0.0.1", 0, ssl=tls, max_size=None)
+        # curl answers no close frame: the server need not wait for it.
+        return await websockets.serve(talk or echo, "127.0.0.1", 0, ssl=tls, max_size=None, close_timeout=0.1 if talk else 10)
 
     def stop(self):
         if not self.loop.is_running():
@@ -62,6 +63,44 @@ def capitals(shared):
     yield start
     for s in started:
         s.stop()
+
+
+def curl_with_ws():
+    """The system's curl where it speaks WebSocket, else the one that scripts/deps.sh fetched."""
+    own = pathlib.Path(os.environ.get("CURL_WS") or ROOT / "build/deps/curl/usr/bin/curl")
+    return [own, {"LD_LIBRARY_PATH": own.parents[2] / "lib"}] if own.exists() else ["curl", {}]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_curl(session, shared, tmp_path, tls):
+    """curl says nothing but what the protocol asks of it: it prints what the server says, a close frame's content too, and answers its ping."""
+    printed = b"one \1\2\3\x03\xe8enough"
+    curl, env = curl_with_ws()
+    assert " ws" in run(curl, "--version", env=clean_env(**env)).stdout.decode(), "no curl that speaks WebSocket: run scripts/deps.sh test"
+
+    async def greet(ws):
+        await ws.send("one ")
+        await (await ws.ping(b"there?"))
+        await ws.send(b"\1\2\3")
+        await ws.close(1000, "enough")
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+    if tls:
+        context.load_cert_chain(*shared.authority.issue("good"))
+    origin = Capitals(context, greet)
+    try:
+        command = ("sh", "-c", f'exec "{curl}" -sS -x "$RINGTAPE_PROXY" "$0"', f"{'wss' if tls else 'ws'}://localhost:{origin.port}/greet")
+        assert session.record(*command, env=env) == printed
+    finally:
+        origin.stop()
+    (flow,) = flows(session.tape)
+    assert (flow["kind"], flow["status"], flow["complete"]) == ("websocket", 101, 1)
+    said = conversation(session.tape, flow["id"])
+    assert [m for m in said if m[0] == "response"] == [
+        ("response", "text", None, "one "), ("response", "ping", None, "there?"), ("response", "binary", None, "\1\2\3"), ("response", "close", 1000, "enough")]
+    assert ("request", "pong", None, "there?") in said
+    assert session.replay(*command, env=env) == printed
+    assert session.report["missed"] == 0 and session.report["served"] == 1
 
 
 def conversation(tape, flow):

@@ -80,7 +80,7 @@ def test_without_root_the_line_to_run_is_printed(tools, tmp_path):
 @pytest.mark.parametrize("status", ["installed", "triggers-pending", "triggers-awaited"])
 def test_nothing_is_asked_of_apt_when_all_is_there(tools, tmp_path, status):
     (tools / "dpkg-query").write_text(f"#!/bin/sh\nprintf {status}\n")
-    made = call("scripts/deps.sh", "build", "demo", "test", PATH=str(tools), WOLFSSL_PREFIX="/x", LLHTTP_DIR="/x", H2SPEC="/x")
+    made = call("scripts/deps.sh", "build", "demo", "test", PATH=str(tools), WOLFSSL_PREFIX="/x", LLHTTP_DIR="/x", H2SPEC="/x", CURL_WS="/x")
     assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
     assert not (tmp_path / "apt-was-called").exists()
 
