@@ -85,11 +85,9 @@
 
 /* id, letter (0: none), name, argument (NULL: none), commands, help */
 #define OPTION_TABLE(X)                                                                                                    \
-    X(OPT_OUTPUT_TAPE, 'o', "output", "TAPE", IN(RECORD),                                                                  \
-      "write to TAPE (default: session-YYYYMMDD-HHMMSS.tape); an existing file is refused unless --append or --force "     \
-      "is given")                                                                                                          \
-    X(OPT_OUTPUT_IMPORT, 'o', "output", "TAPE", IN(IMPORT),                                                                \
-      "write to TAPE, which appears when it is whole; an existing file is refused unless --force is given")                \
+    X(OPT_OUTPUT_TAPE, 'o', "output", "TAPE", IN(RECORD) | IN(IMPORT),                                                     \
+      "write to TAPE (record's default: session-YYYYMMDD-HHMMSS.tape; import has none); an existing file is refused "      \
+      "unless an option says what becomes of it")                                                                          \
     X(OPT_OUTPUT_FILE, 'o', "output", "FILE", IN(EXPORT) | IN(CA), "write to FILE (default, and -: standard output)")      \
     X(OPT_APPEND, 0, "append", NULL, IN(RECORD), "add a new session to TAPE if it exists")                                 \
     X(OPT_FORCE, 0, "force", NULL, IN(RECORD) | IN(IMPORT), "replace TAPE if it exists")                                   \

@@ -219,8 +219,7 @@ static enum err take_url(struct import_entry *x, bool *good)
     if (span_find(text, '#') < text.n)
         mend(im->mends, MEND_FRAGMENT);
     *good = true;
-    x->secure = url_default_port(url.scheme) == 443;
-    x->row.scheme = x->secure ? SPAN("https") : SPAN("http");
+    x->row.scheme = url_default_port(url.scheme) == 443 ? SPAN("https") : SPAN("http");
     x->row.port = url.port;
     buf_clear(&im->host);
     for (size_t i = 0; !e && i < url.host.n; i++) {
@@ -491,8 +490,8 @@ enum err import_entry(struct har_importer *im, bool *kept)
         return e;
     import_start(&x);
     x.row.status = status_of(&x);
-    x.websocket = x.row.status == 101 &&
-                  (span_eq(tree_string(x.own, "kind"), SPAN("websocket")) || tree_member(x.root, "_webSocketMessages"));
+    /* Of other programs each 101 is one: nothing else that browsers ask for is an upgrade. */
+    x.websocket = x.row.status == 101 && (!x.own || span_eq(tree_string(x.own, "kind"), SPAN("websocket")));
     x.row.kind = kind_of(&x);
     e = put_entry(&x);
     if (e)

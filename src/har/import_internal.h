@@ -35,7 +35,7 @@ struct import_entry {
     const json_t *root, *request, *response;
     const json_t *own; /* _ringtape; NULL: another program wrote it */
     struct tape_flow_row row;
-    bool secure, websocket;
+    bool websocket;
 };
 
 /* One entry, of im->tree, to the tape; *kept: it is there. */

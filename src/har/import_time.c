@@ -194,14 +194,6 @@ static int64_t connection_id(struct import_entry *x, bool set_up, bool *fresh)
     return id;
 }
 
-static struct span alpn_of(const struct import_entry *x, const json_t *security)
-{
-    struct span said = tree_string(security, "alpn");
-    if (said.n > 0 || !x->secure || security == NULL)
-        return said.n <= 31 ? said : SPAN_EMPTY;
-    return span_eq(x->row.request_version, SPAN("HTTP/2")) ? SPAN("h2") : SPAN("http/1.1");
-}
-
 static enum err put_connection(struct import_entry *x, int64_t id, const struct phases *p)
 {
     struct har_importer *im = x->im;
@@ -214,7 +206,7 @@ static enum err put_connection(struct import_entry *x, int64_t id, const struct 
         .host = x->row.host,
         .port = x->row.port,
         .sni = span_first(tree_string(security, "sni"), 255),
-        .alpn = alpn_of(x, security),
+        .alpn = span_first(tree_string(security, "alpn"), 31),
         .tls_cipher = span_first(tree_string(security, "cipher"), 63),
         .tls_resumed = tree_true(security, "resumed"),
         .opened_ns = x->row.started_ns - MIN((uint64_t)p->before * 1000, x->row.started_ns),
