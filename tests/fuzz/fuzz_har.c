@@ -3,6 +3,7 @@
 #include "har/export.h"
 #include "har/import.h"
 
+#include <dirent.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +14,17 @@ struct text_source {
     size_t piece;
 };
 
-static char folder[] = "/tmp/ringtape-fuzz-XXXXXX";
+static char folder[40] = "/dev/shm/ringtape-fuzz-XXXXXX"; /* a disk would be most of the time */
 static char path[64];
 static FILE *spool;
 
 static void clean_up(void)
 {
-    (void)unlink(path);
+    DIR *d = opendir(folder); /* what a stop in the middle leaves, too */
+    for (struct dirent *it; d && (it = readdir(d)) != NULL;)
+        (void)unlinkat(dirfd(d), it->d_name, 0);
+    if (d)
+        (void)closedir(d);
     (void)rmdir(folder);
 }
 
@@ -39,19 +44,20 @@ static enum err keep(void *ctx, struct span bytes)
     return buf_put(ctx, bytes);
 }
 
+/* Opening is what costs: a tape to which a refused input has written nothing serves the next one. */
 static enum err import_text(struct span text, size_t piece, uint64_t *flows)
 {
+    static struct tape_writer *writer;
     static struct har_import_result result;
     const struct tape_writer_options options = {
         .path = path, .force = true, .whole = true, .version = "fuzz", .page_bytes = 4096};
     struct text_source from = {text, piece};
     const struct har_source source = {read_text, &from};
-    struct tape_writer *writer = NULL;
     struct har_importer *importer = NULL;
     struct har_inflate *inflate = NULL;
     struct buf problem = BUF_INIT;
-    if (tape_writer_open(&writer, &options, &problem) || har_importer_create(&importer, writer, fileno(spool)) ||
-        har_inflate_create(&inflate, &source))
+    if ((!writer && tape_writer_open(&writer, &options, &problem)) ||
+        har_importer_create(&importer, writer, fileno(spool)) || har_inflate_create(&inflate, &source))
         abort();
     enum err e = har_import(importer, har_inflate_source(inflate), &result, &problem);
     *flows = result.flows;
@@ -61,7 +67,8 @@ static enum err import_text(struct span text, size_t piece, uint64_t *flows)
         abort();
     if (!e && tape_writer_close(&writer, &problem))
         abort();
-    tape_writer_abandon(&writer);
+    if (e && result.entries > 0)
+        tape_writer_abandon(&writer);
     buf_free(&problem);
     return e;
 }
@@ -86,7 +93,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     uint64_t in, out, again;
     if (!spool) {
         spool = tmpfile();
-        if (!spool || !mkdtemp(folder) || atexit(clean_up))
+        if (!mkdtemp(folder)) {
+            memcpy(folder, "/tmp/ringtape-fuzz-XXXXXX", sizeof "/tmp/ringtape-fuzz-XXXXXX");
+            if (!mkdtemp(folder))
+                abort();
+        }
+        if (!spool || atexit(clean_up))
             abort();
         (void)snprintf(path, sizeof path, "%s/a.tape", folder);
     }
