@@ -14,6 +14,7 @@ import subprocess
 import zipfile
 
 import pytest
+from origins import Nghttpd
 from support import PATIENCE_S, RINGTAPE, Ringtape, clean_env, export_har, flows, rows, run
 from test_har import PEAK, PNG, TEXT, origin, recorded  # noqa: F401: fixtures
 
@@ -128,6 +129,27 @@ def test_replay_serves_what_was_imported(recorded, tmp_path, shared, origin):  #
         assert ask(r.port, f"http://127.0.0.1:{origin.port}/early").status == 103
         got = ask(r.port, f"http://127.0.0.1:{origin.port}/cookies")
         assert len(got.headers.get_all("Set-Cookie")) == 3
+
+
+def test_tls_and_http2_come_back(session, shared, tmp_path):
+    """All but the certificate, which is not in a HAR; and the same command gets the same answers from it."""
+    server = Nghttpd(tmp_path, shared.authority)
+    try:
+        (server.www / "a.txt").write_text(TEXT)
+        (server.www / "b.png").write_bytes(PNG)
+        curl = ["curl", "-sS", "--http2", server.url("/a.txt"), server.url("/b.png"), "-d", "x=1", server.url("/none")]
+        first = session.record(*curl)
+    finally:
+        server.stop()
+    before = export_har(session.tape, tmp_path)
+    session.tape, said = imported(tmp_path, before)
+    after = export_har(session.tape, tmp_path)["log"]["entries"]
+    assert len(after) == 3 and after[0]["request"]["httpVersion"] == "HTTP/2" and after[0]["_securityDetails"]["alpn"] == "h2"
+    for old, new in zip(before["log"]["entries"], after):
+        for name in ("subjectName", "issuer", "validFrom", "validTo"):
+            old["_securityDetails"].pop(name)
+        assert comparable(new) == comparable(old)
+    assert session.replay(*curl) == first and session.report["served"] == 3
 
 
 # --- what other programs write ---
