@@ -28,7 +28,7 @@ struct har_importer;
 /* `spool_fd`: an open file without contents, for reading and writing: what is too long for memory lies there meanwhile. Both are borrowed.
  * Fails with ERR_NOMEM. */
 MUST_USE enum err har_importer_create(struct har_importer **out, struct tape_writer *writer, int spool_fd);
-void har_importer_destroy(struct har_importer **im);
+void har_importer_destroy(struct har_importer **out);
 
 struct har_import_result {
     uint64_t entries, flows; /* in the file; of these, on the tape */

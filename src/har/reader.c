@@ -17,9 +17,9 @@ void reader_free(struct reader *r)
 
 enum err reader_fail(struct reader *r, const char *what)
 {
+    unsigned long long line = r->line, column = r->before + r->at - r->line_begins + 1;
     buf_clear(r->problem);
-    enum err e = buf_printf(r->problem, "line %llu, column %llu: %s", (unsigned long long)r->line,
-                            (unsigned long long)(r->before + r->at - r->line_begins + 1), what);
+    enum err e = buf_printf(r->problem, "line %llu, column %llu: %s", line, column, what);
     return e ? e : ERR_PARSE;
 }
 
