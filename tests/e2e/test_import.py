@@ -152,6 +152,46 @@ def test_tls_and_http2_come_back(session, shared, tmp_path):
     assert session.replay(*curl) == first and session.report["served"] == 3
 
 
+def missing(old, new, at=""):
+    """What of `old` is not the same in `new`, which may say more."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [m for k in old for m in missing(old[k], new.get(k), f"{at}/{k}")]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [m for i, (a, b) in enumerate(zip(old, new)) for m in missing(a, b, f"{at}/{i}")]
+    return [] if old == new else [(at, old, new)]
+
+
+def test_a_har_of_another_program_comes_back(tmp_path):
+    """Promise 22, for a HAR as the specification has it: whatever a field says, it says again."""
+    def listed(**fields):
+        return [{"name": n.replace("_", "-"), "value": v} for n, v in fields.items()]
+
+    form, page, moved = "a=1&b=x+y&c=gr%C3%BCn", "<p>grün</p>", "https://shop.test:8443/there?q=1"
+    first = entry(
+        "https://shop.test:8443/search?q=a%20b&q=c", method="POST", startedDateTime="2024-05-06T07:08:09.250Z", time=66.5,
+        serverIPAddress="192.0.2.44", connection="91", timings={"blocked": 1.5, "dns": 5, "connect": 30.25, "ssl": 20.125, "send": 0.25, "wait": 28, "receive": 1.5},
+        request={"headers": listed(Host="shop.test:8443", Cookie="s=1; t=2", Content_Type="application/x-www-form-urlencoded", Content_Length=str(len(form))),
+                 "cookies": listed(s="1", t="2"), "queryString": [{"name": "q", "value": "a b"}, {"name": "q", "value": "c"}], "headersSize": 180, "bodySize": len(form),
+                 "postData": {"mimeType": "application/x-www-form-urlencoded", "text": form, "params": listed(a="1", b="x y", c="grün")}},
+        response={"status": 302, "statusText": "Found", "httpVersion": "HTTP/1.1", "headers": listed(Location=moved, Set_Cookie="u=v; Path=/; HttpOnly", Content_Length="0"),
+                  "cookies": [{"name": "u", "value": "v", "path": "/", "httpOnly": True, "secure": False}], "redirectURL": moved,
+                  "content": {"size": 0, "mimeType": "x-unknown"}, "headersSize": 120, "bodySize": 0})
+    second = entry(
+        "https://shop.test:8443/there?q=1", startedDateTime="2024-05-06T07:08:10.000Z", time=3, serverIPAddress="192.0.2.44", connection="91",
+        timings={"blocked": 0, "dns": -1, "connect": -1, "ssl": -1, "send": 0, "wait": 2, "receive": 1}, request={"queryString": listed(q="1")},
+        response={"status": 200, "statusText": "OK", "httpVersion": "HTTP/1.1", "headers": listed(Content_Type="text/html", Content_Encoding="gzip", Content_Length="40"),
+                  "cookies": [], "redirectURL": "", "content": {"size": len(page.encode()), "compression": len(page.encode()) - 40, "mimeType": "text/html", "text": page},
+                  "headersSize": 100, "bodySize": 40})
+    third = entry("http://img.test/x.png", startedDateTime="2024-05-06T07:08:11.999Z", request={"httpVersion": "HTTP/2"},
+                  headers=[("content-type", "image/png"), ("x-empty", "")],
+                  content={"size": len(PNG), "compression": 0, "mimeType": "image/png", "encoding": "base64", "text": base64.b64encode(PNG).decode()})
+    tape, said = imported(tmp_path, document(first, second, third))
+    phrases(mended(said), "content with its Content-Encoding undone")
+    assert left_out(said) == set()
+    again = export_har(tape, tmp_path)["log"]["entries"]
+    assert missing([first, second, third], again) == []
+
+
 # --- what other programs write ---
 
 
