@@ -68,8 +68,8 @@ void timing_of(const struct tape_flow *flow, const struct tape_connection *serve
         timing_setup(server, t, &setup);
         opened = MAX(MIN(opened, OFFSET_MAX), -OFFSET_MAX);
         within = MAX(MIN(opened + setup, sent) - MAX(opened, 0), 0);
-        if (opened < 0)
-            t->before = MIN(setup, -opened) / 1000;
+        if (opened < 0) /* of what is told, cut to microseconds one by one */
+            t->before = MIN(MIN(setup, -opened) / 1000, MAX(t->dns, 0) + MAX(t->connect, 0));
     }
     t->blocked = span_us(within, sent);
     t->send = span_us(sent, out);

@@ -584,7 +584,8 @@ def test_memory_does_not_grow_with_the_har(tmp_path):
         (same,) = rows(tape, "select count(distinct coalesce(same_as, id)) n from body")
         assert same["n"] == 3
     finally:
-        har.unlink()
+        for path in (har, tape):
+            path.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("members", [1, 3])

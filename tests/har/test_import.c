@@ -145,8 +145,9 @@ static void connections_and_times_come_back(void **state)
                                                                     .peer = SPAN("192.0.2.1:8080"),
                                                                     .host = SPAN("example.test"),
                                                                     .port = 8080,
-                                                                    .dns_ns = 500000,
-                                                                    .connected_ns = 1000000,
+                                                                    .opened_ns = FIXTURE_STARTED_NS - 5 * NS_PER_MS,
+                                                                    .dns_ns = 500999,
+                                                                    .connected_ns = 1001998,
                                                                     .tls_ns = -1,
                                                                     .closed_ns = -1});
     int64_t tls =
