@@ -16,6 +16,7 @@ import zipfile
 import pytest
 from origins import Nghttpd
 from support import PATIENCE_S, RINGTAPE, Ringtape, clean_env, export_har, flows, rows, run
+from test_disk_full import FULL, small  # noqa: F401: a fixture
 from test_har import PEAK, PNG, TEXT, origin, recorded  # noqa: F401: fixtures
 
 REPLAY_RULES = ("--match", "method,scheme,host,port,path,query")
@@ -494,6 +495,18 @@ def test_a_signal_leaves_nothing_behind(tmp_path):
             p.kill()
             p.wait()
     assert p.returncode == 128 + signal.SIGTERM and b"no tape was made" in said and os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("large", [True, False], ids=["text", "rows"])
+def test_a_full_disk_leaves_no_tape(small, tmp_path, large):  # noqa: F811
+    """Whether it is the tape or a long text on its way there that finds no room; an old tape stays."""
+    text = "".join(f"{i * 7919 % 104729:x}" for i in range(400000 if large else 1000))
+    har = write(tmp_path / "in.har", document(*[entry(content={"size": -1, "mimeType": "text/plain", "text": f"{i}{text}"}) for i in range(1 if large else 500)]))
+    (tmp_path / "old.tape").write_bytes(b"precious")
+    kib = har.stat().st_size // 1024 + 1200
+    done = small.run('"$0" import in.har -o old.tape --force', kib=kib, before=[har, tmp_path / "old.tape"])
+    assert done.returncode == 1 and FULL in done.stderr.decode() and done.stderr.count(b"\n") == 1, done.stderr
+    assert sorted(os.listdir(small.out)) == ["in.har", "old.tape"] and (small.out / "old.tape").read_bytes() == b"precious"
 
 
 # --- messages ---
