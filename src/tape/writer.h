@@ -33,6 +33,7 @@ MUST_USE enum err tape_writer_close(struct tape_writer **w, struct buf *problem)
 /* Closes without ending the session, as a crash would, but with what was committed. Clears *w (may be NULL). */
 void tape_writer_abandon(struct tape_writer **w);
 /* For people: what its first failure was; `otherwise` when it had none. Borrowed. */
+/* Has it? Then what else went wrong is a consequence. */
 bool tape_writer_failed(const struct tape_writer *w);
 const char *tape_writer_problem(const struct tape_writer *w, enum err otherwise);
 
