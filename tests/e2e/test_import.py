@@ -371,7 +371,8 @@ def test_nothing_reaches_the_tape_that_cannot_stand_in_a_message(tmp_path):
         *(entry(headers=[(n, "v")]) for n in names), *(entry(headers=[("X", v)], request={"headers": [{"name": "X", "value": v}]}) for v in values),
         *(entry(method=m) for m in ("G T", "GET\r\n", "", "G\0", "x" * 100)),
         *(entry(u) for u in ("http://a\r\nb/", "http:///x", "http://a b/", "http://[::1/", "http://a@b@c/", "//a/", "http://a\\b/", "ftp://a/", "http://a/\0")),
-        7, None, {"request": []}, entry(headers=[("X-Many", "v")] * 300), entry(headers=[("X-Long", "v" * 70000)], request={"url": "http://a/" + "x" * 70000}),
+        7, None, {"request": []}, entry(headers=[("X-Many", "v")] * 300),
+        entry(headers=[("X-Long", "v" * 70000)], request={"url": "http://a/" + "x" * 70000}),
         entry(response={"status": 200, "statusText": "OK\r\nX: 1", "httpVersion": "HTTP/1.1\r\nX: 1", "headers": "none", "content": []}))
     tape, said = imported(tmp_path, har)
     assert len(flows(tape)) == len(names) + len(values) + 2
