@@ -3,6 +3,7 @@ waits for is said.
 
 usage: signs.py requests|httpx|httpx2 events|poll BASE
 """
+import asyncio
 import sys
 import threading
 
@@ -58,4 +59,23 @@ def with_poll(library, base):
     s.close()
 
 
-{"events": with_events, "poll": with_poll}[sys.argv[2]](sys.argv[1], sys.argv[3])
+async def with_poll_at_once(base):
+    """httpx over one connection of HTTP/2, by one thread: Python 3.11's TLS sockets are not to be read and written by two."""
+    import httpx
+    async with httpx.AsyncClient(http2=True, timeout=60) as s:
+        (await s.get(base)).raise_for_status()
+        for n in range(3):
+            poll = asyncio.create_task(s.get(f"{base}/poll?run=httpx2&n={n}"))
+            print((await s.post(f"{base}/tell?run=httpx2&n={n}", content=b"this")).text, end="")
+            got = await poll
+            print(got.status_code, got.text, end="")
+
+
+def poll(library, base):
+    if library == "httpx2":
+        asyncio.run(with_poll_at_once(base))
+    else:
+        with_poll(library, base)
+
+
+{"events": with_events, "poll": poll}[sys.argv[2]](sys.argv[1], sys.argv[3])
