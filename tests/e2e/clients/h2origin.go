@@ -65,7 +65,10 @@ func main() {
 		w.Header().Set("Content-Length", fmt.Sprint(n))
 		piece := make([]byte, 65536)
 		for ; n > 0; n -= int64(len(piece)) {
-			if _, err := w.Write(piece[:min(n, int64(len(piece)))]); err != nil {
+			if n < int64(len(piece)) {
+				piece = piece[:n]
+			}
+			if _, err := w.Write(piece); err != nil {
 				return
 			}
 		}

@@ -88,7 +88,7 @@ func main() {
 	server := &http.Server{Handler: mux, TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}}}
 	var ports []string
 	var listeners []net.Listener
-	for range 2 {
+	for i := 0; i < 2; i++ {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			panic(err)
