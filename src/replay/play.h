@@ -38,6 +38,8 @@ struct player {
     struct list questions; /* probes */
 };
 
+struct miss_message;
+
 struct play {
     struct list link;
     struct player *player;
@@ -113,6 +115,8 @@ MUST_USE enum err play_read_piece(struct play *p);
 
 /* play_match.c: the request is known well enough: finds what answers it, a recording or a miss. */
 void play_match(struct play *p);
+/* One of the client's messages is none that was recorded: counted, kept for the report, and said. How the play ends is the caller's. */
+void play_miss_message(struct play *p, const struct miss_message *miss);
 /* The same before the request's end: p->match was taken; or nothing can match, whatever the client goes on to say. */
 void play_match_taken(struct play *p);
 void play_match_none(struct play *p, enum miss_reason reason);

@@ -338,3 +338,17 @@ void play_match_none(struct play *p, enum miss_reason reason)
     found(p, find(p, true, reason));
     begin_answer(p);
 }
+
+void play_miss_message(struct play *p, const struct miss_message *miss)
+{
+    struct player *player = p->player;
+    buf_clear(&player->json);
+    buf_clear(&player->line);
+    enum err e = miss_explain_message(player->matcher, &p->request, &p->match, miss, &player->json, &player->line);
+    matcher_count_miss(player->matcher, p->x->track);
+    if (!e) {
+        matcher_keep_miss(player->matcher, buf_span(&player->json), buf_span(&player->line));
+        const char *line = buf_cstr(&player->line);
+        log_write(player->log, LOG_WARN, "miss", "%s", line ? line : "");
+    }
+}

@@ -268,21 +268,12 @@ static bool same(const struct play_turns *t, const struct heard *heard, struct s
 /* `row` NULL: the tape has nothing more of the client; `data` NULL: the client ended its request. */
 static void differ(struct play *p, const struct tape_message *row, const struct span *data)
 {
-    struct player *player = p->player;
     struct miss_message miss = {.n = p->turns->done + 1,
                                 .recorded = row ? row->payload : SPAN_EMPTY,
                                 .actual = data ? *data : SPAN_EMPTY,
                                 .ended = !data,
                                 .reason = row ? MISS_DIFFERENT : MISS_EXHAUSTED};
-    buf_clear(&player->json);
-    buf_clear(&player->line);
-    enum err e = miss_explain_message(player->matcher, &p->request, &p->match, &miss, &player->json, &player->line);
-    matcher_count_miss(player->matcher, p->x->track);
-    if (!e) {
-        matcher_keep_miss(player->matcher, buf_span(&player->json), buf_span(&player->line));
-        const char *line = buf_cstr(&player->line);
-        log_write(player->log, LOG_WARN, "miss", "%s", line ? line : "");
-    }
+    play_miss_message(p, &miss);
     fail(p, ERR_MISS,
          !data ? "the client ended its request before the recording does"
          : row ? "the client's message differs from the recording"

@@ -176,20 +176,11 @@ static bool same(struct play *p, const struct heard *heard, struct span data)
 /* `row` NULL: the tape has nothing more of the client. */
 static void differ(struct play *p, const struct tape_message *row, struct span data)
 {
-    struct player *player = p->player;
     struct miss_message miss = {.n = p->ws->compared + 1,
                                 .recorded = row ? row->payload : SPAN_EMPTY,
                                 .actual = data,
                                 .reason = row ? MISS_DIFFERENT : MISS_EXHAUSTED};
-    buf_clear(&player->json);
-    buf_clear(&player->line);
-    enum err e = miss_explain_message(player->matcher, &p->request, &p->match, &miss, &player->json, &player->line);
-    matcher_count_miss(player->matcher, p->x->track);
-    if (!e) {
-        matcher_keep_miss(player->matcher, buf_span(&player->json), buf_span(&player->line));
-        const char *line = buf_cstr(&player->line);
-        log_write(player->log, LOG_WARN, "miss", "%s", line ? line : "");
-    }
+    play_miss_message(p, &miss);
     send_close(p, CLOSE_POLICY, SPAN("ringtape: no recording matches this message"));
     play_fail(p, ERR_MISS,
               row ? "the client's message differs from the recording" : "the recording holds no such message");

@@ -220,12 +220,21 @@ static void test_extensions(void **state)
         make_records(&records, buf_span(&message), 4000);
         assert_int_equal(parse_exact(buf_span(&records), &h), ERR_PARSE);
     }
+    buf_free(&extensions);
+    buf_free(&message);
+    buf_free(&records);
+}
+
+static void test_no_extensions(void **state)
+{
+    (void)state;
+    struct buf message = BUF_INIT, records = BUF_INIT;
+    struct hello h;
     make_message(&message, SPAN_EMPTY, false);
     make_records(&records, buf_span(&message), 4000);
     assert_int_equal(parse_exact(buf_span(&records), &h), ERR_OK);
     assert_string_equal(h.server_name, "");
     assert_int_equal(h.alpn.n, 0);
-    buf_free(&extensions);
     buf_free(&message);
     buf_free(&records);
 }
@@ -304,8 +313,8 @@ static void test_hostile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fragments), cmocka_unit_test(test_sniff),   cmocka_unit_test(test_extensions),
-        cmocka_unit_test(test_bounds),    cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_fragments),     cmocka_unit_test(test_sniff),  cmocka_unit_test(test_extensions),
+        cmocka_unit_test(test_no_extensions), cmocka_unit_test(test_bounds), cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
